@@ -1,0 +1,51 @@
+# Two commands matter: `make demo` and `make test`. Both set up what they need.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+ARGS ?=
+
+.PHONY: demo test lint soak docs lock clean help
+help:
+	@echo "make demo [ARGS=--json]   place one call through a whole fleet on this machine"
+	@echo "make test                 lint, types and all tests"
+	@echo "make soak [ARGS=--json]   200 calls that end in every possible way"
+	@echo "make docs                 write the documents that are made from the code"
+	@echo "make lock                 pin requirements again after a change of pyproject.toml"
+
+$(VENV)/.ready: requirements.lock pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 …")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv # the lock pins it too, with its hash
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
+	touch $@
+
+COMPILE := $(BIN)/uv pip compile --quiet --generate-hashes --no-emit-index-url --no-header --no-annotate pyproject.toml
+lock:
+	$(COMPILE) --universal --python-version 3.11 --extra dev -o requirements.lock
+	$(COMPILE) --python-version 3.13 --python-platform linux --extra gateway -o deploy/docker/gateway.lock
+	$(COMPILE) --python-version 3.13 --python-platform linux --extra worker -o deploy/docker/worker.lock
+
+demo: $(VENV)/.ready
+	@$(BIN)/sfvopi demo $(ARGS)
+
+lint: $(VENV)/.ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: lint
+	$(BIN)/pytest -n 2 --cov --cov-report=term:skip-covered --cov-fail-under=85 tests/unit tests/contract
+	$(BIN)/pytest tests/fleet tests/speech $(ARGS)
+
+soak: $(VENV)/.ready
+	$(BIN)/python -m tests.fleet.soak $(ARGS)
+
+docs: $(VENV)/.ready
+	$(BIN)/sfvopi settings --markdown > docs/settings.md
+	$(BIN)/sfvopi metrics --markdown > docs/metrics.md
+	$(BIN)/sfvopi doctor --markdown > docs/symptoms.md
+
+clean:
+	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache

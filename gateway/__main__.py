@@ -1,0 +1,35 @@
+"""`python -m gateway`: one gateway process."""
+
+import sys
+
+from gateway.serving import run
+from shared.process.main import Program, run_process
+from shared.process.signals import Signals
+from shared.registry import open_registry
+from shared.settings import GatewaySettings
+
+EXAMPLES = """\
+examples:
+  PUBLIC_WSS_URL=wss://bots.example.com/ws SFVOPI_TOKEN_SECRETS=$(openssl rand -hex 32) python -m gateway
+  SFVOPI_WEBHOOK_SECRETS_FILE=/run/secrets/webhook python -m gateway     # every setting also as NAME_FILE
+  kill -TERM PID      finish the calls that are relayed, then exit; twice: exit now
+  kill -USR1 PID      every task into the log
+"""
+
+
+async def serve(settings: GatewaySettings, signals: Signals) -> None:
+    """Until told to end."""
+    await run(settings, open_registry(settings.redis_url.get_secret_value()), signals)
+
+
+PROGRAM = Program(
+    "gateway",
+    "Answers SFVoPI webhooks, places calls on workers, and relays their streams.",
+    EXAMPLES,
+    GatewaySettings,
+    serve,
+    lambda settings: settings.gateway_id,
+)
+
+if __name__ == "__main__":
+    sys.exit(run_process(PROGRAM))

@@ -1,0 +1,176 @@
+"""Is there a worker for this call, and what is the carrier told: the decision for answer and fallback webhooks.
+
+Theory of operation. A slot is asked for first, atomically over the fleet; then the call is moved, atomically for
+the call. Which of the two succeeded, and where the call was before, is all that `decide` looks at. A call that
+has a slot already gets it again, so that a carrier which asks twice, through primary and fallback or at several
+gateways, gets one call.
+
+What cannot be placed is refused on the primary, so that the carrier asks the fallback; the call stays open
+(RINGING), since a slot may be free by then. The fallback never refuses: its caller hears a busy message from a
+gateway, and the call ends for that reason there and then.
+"""
+
+import math
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from shared.calls.outcome import Reason
+from shared.calls.record import NO_CAPACITY_DETAIL, CallRecord
+from shared.calls.state import CallEvent, CallState
+from shared.registry import Registry, RegistryAway
+from shared.registry.endings import end_call
+from shared.settings import CallLimits, GatewaySettings, NumberPlan, Numbers
+from shared.sfvopi.answer import StreamAnswer
+from shared.sfvopi.formats import AudioFormat
+from shared.sfvopi.webhooks import AnswerWebhook, HangupWebhook, RingWebhook
+from shared.telemetry.catalogue import CALLS
+from shared.telemetry.meter import Meter
+from shared.tokens import StreamToken, sign_token
+
+GATEWAY_ITSELF = ""  # as a token's worker: the stream is answered by whichever gateway it reaches
+BUSY_TOKEN_S = 120  # a busy message is heard at once or never
+
+
+class Verdict(StrEnum):
+    """What an answer webhook comes to. A metric label."""
+
+    RESERVED = "reserved"
+    REPEATED = "repeated"  # it has its slot, or its stream, already
+    REFUSED = "refused"  # no capacity: the carrier shall ask the fallback
+    BUSY_MESSAGE = "busy_message"
+    ENDED = "ended"  # the call is over already
+    REGISTRY_AWAY = "registry_away"
+
+    @property
+    def is_placed(self) -> bool:
+        return self in (Verdict.RESERVED, Verdict.REPEATED)
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """What was decided; `answer` is None when the carrier is refused."""
+
+    verdict: Verdict
+    answer: StreamAnswer | None = None
+    worker_id: str = ""
+
+
+def decide(before: CallState, *, has_slot: bool, is_fallback: bool) -> Verdict:
+    """The verdict, from where the call was before and whether the fleet had a slot for it."""
+    match before, has_slot:
+        case (CallState.ACTIVE | CallState.DETACHED, _):
+            return Verdict.REPEATED
+        case (CallState.RESERVED, True):
+            return Verdict.REPEATED
+        case (CallState.NONE | CallState.RINGING, True):
+            return Verdict.RESERVED
+        case _ if is_fallback:
+            return Verdict.BUSY_MESSAGE
+        case (CallState.ENDED, _):
+            return Verdict.ENDED
+        case _:
+            return Verdict.REFUSED
+
+
+def own_number(webhook: AnswerWebhook) -> str:
+    """The number of ours that the call goes to or comes from: it chooses bot and format."""
+    return webhook.from_number if webhook.direction == "OUTBOUND" else webhook.to_number
+
+
+def parties(webhook: AnswerWebhook | HangupWebhook | RingWebhook) -> dict[str, Any]:
+    """What a webhook tells of who speaks with whom, as fields of the record; what it does not tell changes nothing."""
+    told = {
+        "direction": webhook.direction,
+        "from_number": webhook.from_number,
+        "to_number": webhook.to_number,
+        "request_uuid": webhook.request_uuid,
+    }
+    return {name: value for name, value in told.items() if value}
+
+
+class Admission:
+    """The awaiting shell around `decide`. Raises nothing: an absent registry is a verdict, too."""
+
+    def __init__(self, registry: Registry, settings: GatewaySettings, numbers: Numbers, meter: Meter) -> None:
+        self._registry = registry
+        self._settings = settings
+        self._numbers = numbers
+        self._meter = meter
+
+    async def admit(self, webhook: AnswerWebhook, *, is_fallback: bool) -> Admitted:
+        """Place the call, or say what else."""
+        plan = self._numbers.plan_for(own_number(webhook))
+        try:
+            return await self._place(webhook, plan, is_fallback)
+        except RegistryAway:
+            if is_fallback:
+                return Admitted(Verdict.BUSY_MESSAGE, self.busy_answer(webhook.call_uuid, plan.format))
+            return Admitted(Verdict.REGISTRY_AWAY)
+
+    async def _place(self, webhook: AnswerWebhook, plan: NumberPlan, is_fallback: bool) -> Admitted:
+        call_id = webhook.call_uuid
+        reservation = await self._registry.reserve(call_id, round(self._settings.attach_by_s * 1000))
+        changes = parties(webhook) | {
+            "bot": plan.bot,
+            "codec": str(plan.format.codec),
+            "sample_rate": plan.format.sample_rate,
+            "answered_at_ms": self._registry.now_ms(),
+        }
+        if reservation:
+            moved = await self._registry.move(
+                call_id, CallEvent.ANSWER, {**changes, "worker_id": reservation.worker_id, "detail": ""}
+            )
+        else:
+            moved = await self._registry.move(call_id, CallEvent.RING, {**changes, "detail": NO_CAPACITY_DETAIL})
+        verdict = decide(moved.before, has_slot=reservation is not None, is_fallback=is_fallback)
+        if reservation and not verdict.is_placed:
+            await self._registry.release(call_id)
+        if verdict is Verdict.BUSY_MESSAGE:
+            await end_as_busy(self._registry, self._meter, call_id, changes)
+            return Admitted(verdict, self.busy_answer(call_id, plan.format))
+        if not verdict.is_placed or moved.record is None:
+            return Admitted(verdict)
+        attach_by_ms = reservation.expires_at_ms if reservation else self._registry.now_ms()
+        return Admitted(verdict, self._stream_answer(moved.record, attach_by_ms), moved.record.worker_id)
+
+    def _stream_answer(self, record: CallRecord, attach_by_ms: int) -> StreamAnswer:
+        """Where the call's stream shall go, and until when its slot waits for the first one.
+
+        Format and worker are the record's, the time is the slot's: a repetition promises the same.
+        """
+        now_ms = self._registry.now_ms()
+        valid_s = self._settings.max_call_s + CallLimits.TOKEN_GRACE_S
+        return self._answer(
+            StreamToken(
+                call_id=record.call_id,
+                worker_id=record.worker_id,
+                format=record.format,
+                attach_by_ms=attach_by_ms,
+                valid_until_ms=now_ms + round(valid_s * 1000),
+            )
+        )
+
+    def busy_answer(self, call_id: str, format: AudioFormat) -> StreamAnswer:
+        """A stream that a gateway answers itself, with the busy message. Needs no registry."""
+        until_ms = self._registry.now_ms() + BUSY_TOKEN_S * 1000
+        return self._answer(StreamToken(call_id, GATEWAY_ITSELF, format, until_ms, until_ms))
+
+    def _answer(self, token: StreamToken) -> StreamAnswer:
+        settings = self._settings
+        return StreamAnswer(
+            url=f"{settings.public_wss_url.rstrip('/')}/{sign_token(token, settings.token_keys[0])}",
+            format=token.format,
+            direction="BOTH",
+            stream_timeout_s=math.ceil(settings.max_call_s) + CallLimits.STREAM_GRACE_S,
+            extra_headers={"X-Call-UUID": token.call_id},
+            bidirectional=True if settings.bidirectional else None,
+            keep_call_alive=True if settings.keep_call_alive else None,
+        )
+
+
+async def end_as_busy(registry: Registry, meter: Meter, call_id: str, changes: dict[str, Any] | None = None) -> None:
+    """The call gets a busy message and nothing else. Counted once, whoever comes first."""
+    ended = await end_call(registry, call_id, Reason.BUSY_MESSAGE, changes)
+    if ended.moved and ended.record and ended.record.result:
+        meter.count(CALLS, result=ended.record.result, reason=Reason.BUSY_MESSAGE)

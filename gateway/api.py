@@ -1,0 +1,150 @@
+"""The internal API, for `sfvopi` and operators: calls, timelines, workers, the fleet. JSON, with a bearer token."""
+
+import functools
+import json
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from shared.calls.outcome import Reason
+from shared.calls.timeline import TimelineEvent
+from shared.fleet.worker import WorkerState, WorkerView
+from shared.process.access import may_use_api
+from shared.registry import Registry, RegistryAway, TimelineEntry
+from shared.registry.endings import end_call
+from shared.telemetry.catalogue import CALLS, REGISTRY_ERRORS
+from shared.telemetry.logs import get_logger
+from shared.telemetry.meter import Meter
+
+MOST_CALLS = 1000
+
+Handler = Callable[[Request], Awaitable[Response]]
+
+
+class BadQuery(Exception):
+    """A query parameter that cannot be used; the message says which."""
+
+
+class Api:
+    """The routes under `/api`."""
+
+    def __init__(self, registry: Registry, meter: Meter, api_token: str, source: str) -> None:
+        self._registry = registry
+        self._meter = meter
+        self._token = api_token
+        self._source = source
+        self._log = get_logger(__name__)
+
+    def routes(self) -> list[BaseRoute]:
+        return [
+            Route("/api/calls", self._guarded(self.calls)),
+            Route("/api/calls/{call_id}", self._guarded(self.call)),
+            Route("/api/calls/{call_id}/timeline", self._guarded(self.timeline)),
+            Route("/api/calls/{call_id}/end", self._guarded(self.end), methods=["POST"]),
+            Route("/api/workers", self._guarded(self.workers)),
+            Route("/api/fleet", self._guarded(self.fleet)),
+        ]
+
+    def _guarded(self, handler: Handler) -> Handler:
+        @functools.wraps(handler)
+        async def guarded(request: Request) -> Response:
+            if not may_use_api(request, self._token):
+                return _error(401, "a bearer token is needed (SFVOPI_API_TOKEN)", {"WWW-Authenticate": "Bearer"})
+            try:
+                return await handler(request)
+            except BadQuery as bad:
+                return _error(400, str(bad))
+            except RegistryAway:
+                self._meter.count(REGISTRY_ERRORS)
+                return _error(503, "the registry is away", {"Retry-After": "1"})
+
+        return guarded
+
+    async def calls(self, request: Request) -> Response:
+        limit = _number(request, "limit", 50, MOST_CALLS)
+        return JSONResponse({"calls": [record.to_dict() for record in await self._registry.recent_calls(limit)]})
+
+    async def call(self, request: Request) -> Response:
+        call_id = request.path_params["call_id"]
+        record = await self._registry.get(call_id)
+        if record is None:
+            return _unknown_call()
+        timeline = await self._registry.timeline(call_id)
+        return JSONResponse({"call": record.to_dict(), "timeline": [_entry(entry) for entry in timeline]})
+
+    async def timeline(self, request: Request) -> Response:
+        call_id = request.path_params["call_id"]
+        after = _number(request, "after", 0, 10**9)
+        entries = await self._registry.timeline(call_id, after)
+        return JSONResponse({"timeline": [_entry(entry) for entry in entries], "next": after + len(entries)})
+
+    async def end(self, request: Request) -> Response:
+        call_id = request.path_params["call_id"]
+        if await self._registry.get(call_id) is None:
+            return _unknown_call()
+        ended = await end_call(self._registry, call_id, Reason.OPERATOR)
+        if ended.moved and ended.record and ended.record.result:
+            self._meter.count(CALLS, result=ended.record.result, reason=Reason.OPERATOR)
+            data = {"reason": str(Reason.OPERATOR), "result": str(ended.record.result)}
+            entry = TimelineEntry(self._registry.now_ms(), self._source, TimelineEvent.ENDED, data)
+            await self._registry.note(call_id, [entry])
+            if ended.record.worker_id:
+                await self._registry.nudge(ended.record.worker_id, json.dumps({"call_id": call_id}))
+        self._log.info("call ended by an operator", call_id=call_id, ended=ended.moved)
+        return JSONResponse({"ended": ended.moved})
+
+    async def workers(self, _: Request) -> Response:
+        now_ms = self._registry.now_ms()
+        return JSONResponse({"workers": [_worker(view, now_ms) for view in await self._registry.workers()]})
+
+    async def fleet(self, _: Request) -> Response:
+        return JSONResponse(fleet_of(await self._registry.workers(), self._registry.now_ms()))
+
+
+def fleet_of(views: list[WorkerView], now_ms: int) -> dict[str, int]:
+    """The fleet in five figures. `live_calls` counts calls that hold a slot; only serving workers offer capacity."""
+    fresh = [view for view in views if view.is_fresh(now_ms)]
+    serving = [view for view in fresh if view.record.state is WorkerState.SERVING]
+    used = sum(view.used for view in fresh)
+    return {
+        "capacity": sum(view.record.capacity for view in serving),
+        "used": used,
+        "free": sum(max(0, view.record.capacity - view.used) for view in serving),
+        "workers": len(fresh),
+        "live_calls": used,
+    }
+
+
+def _worker(view: WorkerView, now_ms: int) -> dict[str, Any]:
+    return {
+        "worker_id": view.record.worker_id,
+        "address": view.record.address,
+        "state": str(view.record.state),
+        "capacity": view.record.capacity,
+        "used": view.used,
+        "version": view.record.version,
+        "fresh": view.is_fresh(now_ms),
+    }
+
+
+def _entry(entry: TimelineEntry) -> dict[str, Any]:
+    return asdict(entry)
+
+
+def _number(request: Request, name: str, default: int, most: int) -> int:
+    text = request.query_params.get(name, str(default))
+    if not (text.isascii() and text.isdigit() and len(text) < 12):
+        raise BadQuery(f"{name} must be a whole number")
+    return min(int(text), most)
+
+
+def _unknown_call() -> Response:
+    return _error(404, "no such call")
+
+
+def _error(status: int, message: str, headers: dict[str, str] | None = None) -> Response:
+    return JSONResponse({"error": message}, status, headers)

@@ -1,0 +1,138 @@
+"""The gateway, put together: every part made once and handed what it needs; two apps and the side tasks."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from starlette.applications import Starlette
+from starlette.routing import BaseRoute, Route, WebSocketRoute
+
+from gateway.admission import Admission
+from gateway.api import Api
+from gateway.hangups import Hangups
+from gateway.notebook import Notebook
+from gateway.prompt import read_busy_prompt
+from gateway.route import RouteEndpoint
+from gateway.streams import Director, Streams
+from gateway.webhooks import Webhooks
+from shared.process.main import process_id
+from shared.process.tasks import SideTasks, sample_loop_lag
+from shared.registry import Registry, RegistryAway
+from shared.settings import GatewaySettings, Numbers
+from shared.sfvopi.formats import AudioFormat, Codec
+from shared.telemetry.catalogue import CLOCK_OFFSET_SECONDS, REGISTRY_ERRORS
+from shared.telemetry.endpoints import health_routes
+from shared.telemetry.health import Health
+from shared.telemetry.logs import get_logger
+from shared.telemetry.meter import Meter
+
+
+@dataclass(frozen=True)
+class Gateway:
+    """What `build` made. `public` and `internal` are the apps of the two ports."""
+
+    gateway_id: str
+    registry: Registry
+    meter: Meter
+    health: Health
+    notebook: Notebook
+    hangups: Hangups
+    director: Director
+    streams: Streams
+    side_tasks: SideTasks
+    heartbeat_s: float
+    public: Starlette
+    internal: Starlette
+
+    def start_side_tasks(self) -> None:
+        """Needs a running loop."""
+        self.side_tasks.start("heartbeat", self._heartbeat())
+        self.side_tasks.start("notebook", self.notebook.run())
+        self.side_tasks.start("loop_lag", sample_loop_lag(self.meter))
+
+    async def _heartbeat(self) -> None:
+        while True:
+            await self.beat()
+            await asyncio.sleep(self.heartbeat_s)
+
+    async def beat(self) -> None:
+        """Re-read the truth: the registry's time, the workers; do what waited for the registry."""
+        self.streams.sample()
+        try:
+            self.meter.set(CLOCK_OFFSET_SECONDS, await self.registry.sync_clock() / 1000)
+            self.director.last_workers = await self.registry.workers()
+            await self.hangups.retry()
+        except RegistryAway as away:
+            self.meter.count(REGISTRY_ERRORS)
+            if not self.health.registry_away:
+                get_logger(__name__).warning("registry is away; no call can be placed", why=str(away))
+            self.health.registry_away = True
+        else:
+            if self.health.registry_away:
+                get_logger(__name__).info("registry is back")
+            self.health.registry_away = False
+
+    async def close(self) -> None:
+        """Stop side tasks, do what waited for the registry, write what is noted, give the registry's sockets back."""
+        await self.side_tasks.stop()
+        await self.hangups.close()
+        await self.notebook.close()
+        await self.registry.close()
+
+
+def build(settings: GatewaySettings, registry: Registry, *, public_port: int = 0) -> Gateway:
+    """A gateway over this registry. Raises `SettingsError` (numbers, prompt). `public_port`: the one listened on."""
+    numbers = Numbers.read(settings)
+    warn_of_formats(numbers)
+    gateway_id = process_id(settings.gateway_id)
+    source = f"gateway:{gateway_id}"
+    meter, health = Meter("gateway"), Health()
+    notebook = Notebook(registry, source, meter)
+    hangups = Hangups(registry, notebook, meter)
+    admission = Admission(registry, settings, numbers, meter)
+    director = Director(registry, settings.token_keys, meter)
+    streams = Streams(director, registry, notebook, meter, read_busy_prompt(settings.busy_wav))
+    webhooks = Webhooks(admission, hangups, registry, notebook, meter, settings.webhook_keys)
+    api = Api(registry, meter, settings.api_token.get_secret_value(), source)
+    stream_path = urlsplit(settings.public_wss_url).path.rstrip("/")
+    route = RouteEndpoint(director, stream_path, public_port or settings.port)
+    details = lambda: {"gateway_id": gateway_id, "legs": streams.open_legs}  # noqa: E731
+    return Gateway(
+        gateway_id=gateway_id,
+        registry=registry,
+        meter=meter,
+        health=health,
+        notebook=notebook,
+        hangups=hangups,
+        director=director,
+        streams=streams,
+        side_tasks=SideTasks(health),
+        heartbeat_s=settings.heartbeat_s,
+        public=_app([*webhooks.routes(), WebSocketRoute(stream_path + "/{token}", streams.take)]),
+        internal=_app([Route("/route", route.take), *health_routes(health, meter, details), *api.routes()]),
+    )
+
+
+def _app(routes: Sequence[BaseRoute]) -> Starlette:
+    app = Starlette(routes=routes)
+    app.router.redirect_slashes = False  # a redirect would name whatever Host the client sent
+    return app
+
+
+def warn_of_formats(numbers: Numbers) -> None:
+    """Say once, at start, what a number's format costs, if it is not the trunk's own."""
+    log = get_logger(__name__)
+    for number, plan in {"default": numbers.default, **numbers.by_number}.items():
+        if cost := cost_of(plan.format):
+            log.warning("format costs more than PCMA 8000", number=number, format=str(plan.format.codec), cost=cost)
+
+
+def cost_of(format: AudioFormat) -> str:
+    """What a format costs against PCMA 8000, or nothing."""
+    if format.codec is Codec.PCMU:
+        return "the trunk is A-law: the carrier converts every frame both ways, and nothing is gained"
+    if format.sample_rate > 8000:
+        times = format.frame_bytes // AudioFormat().frame_bytes
+        return f"the trunk is 8 kHz: the carrier only upsamples; {times} times the bytes, and recognition is no better"
+    return ""

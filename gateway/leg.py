@@ -1,0 +1,213 @@
+"""A leg: the gateway's end of a relayed stream. It owns the carrier's socket and is attached to a worker.
+
+Theory of operation. Each direction is a lane between two tasks: one reads, one writes. The leg is over when either
+end is; what is in the lane still goes out, then the other end is closed with the same code.
+
+A worker that dies ends no call: it is cut off, another one is attached, is shown the carrier's `start`, and the two
+go on. The carrier's frames are read all the while, so its lane outlives workers; a worker's own lane dies with it,
+and so nothing that an old one still says is heard behind a new one.
+"""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, TypeVar
+
+from gateway.ends import LOST, End, EndClosed, WorkerEnd, carried_over, connect_worker
+from gateway.lane import Frame, Lane, LaneOverflow, is_start
+from gateway.routing import Route
+from shared.sfvopi.closing import CloseCode
+from shared.telemetry.catalogue import LEG_FRAMES_DROPPED
+from shared.telemetry.logs import get_logger
+from shared.telemetry.meter import Meter
+
+T = TypeVar("T")
+
+FLUSH_DEADLINE_S = 1.0
+STEADY_S = 5.0  # a worker that lives for so long was none that this call kills
+MOST_LOST_IN_A_ROW = 3
+# how a worker ends that did not mean to end the call: going away, lost, failing, restarting
+WORKER_LOST = frozenset({CloseCode.GOING_AWAY, LOST, CloseCode.INTERNAL, 1012})
+
+
+class Side(StrEnum):
+    """Who ended a leg."""
+
+    CARRIER = "carrier"
+    WORKER = "worker"
+    GATEWAY = "gateway"
+
+
+@dataclass(frozen=True, slots=True)
+class LegEnd:
+    """How a leg ended: who, and with which close code."""
+
+    by: Side
+    code: int
+    reason: str = ""
+
+    @property
+    def is_worker_lost(self) -> bool:
+        return self.by is Side.WORKER and self.code in WORKER_LOST
+
+
+AttachAgain = Callable[["Leg", LegEnd], Coroutine[Any, Any, WorkerEnd | LegEnd]]
+"""A stream to another worker, or how the leg shall end."""
+
+
+class Leg:
+    """One relayed stream."""
+
+    def __init__(self, call_id: str, token: str, headers: Mapping[str, str], meter: Meter) -> None:
+        self.call_id = call_id
+        self.worker_id = ""  # where it is attached, or was last
+        self._token = token
+        self._headers = headers
+        self._meter = meter
+        self._start: Frame | None = None  # the carrier's last `start`
+        self._cut: asyncio.Future[LegEnd] = asyncio.get_running_loop().create_future()
+        self._now = asyncio.get_running_loop().time
+        self._log = get_logger(__name__).bind(call_id=call_id)
+
+    async def attach(self, route: Route) -> WorkerEnd:
+        """A stream to the worker. Raises `WorkerRefused`. The carrier is told only when this is settled."""
+        worker = await connect_worker(route.address, self._token, self._headers)
+        self.worker_id = route.worker_id
+        return worker
+
+    def cut(self, code: int) -> None:
+        """End the leg from outside, at once."""
+        if not self._cut.done():
+            self._cut.set_result(LegEnd(Side.GATEWAY, code))
+
+    async def run(self, carrier: End, worker: WorkerEnd, attach_again: AttachAgain) -> LegEnd:
+        """Copy frames both ways until the call is over, at however many workers; then both ends are closed."""
+        to_worker = self._lane("to_worker")
+        hearing = self._task("from_carrier", _read(carrier, to_worker, Side.CARRIER, self._keep_start))
+        ended = LegEnd(Side.GATEWAY, CloseCode.GOING_AWAY)
+        try:
+            last: Frame | None = None
+            lost_in_a_row = 0
+            while True:
+                attached_at = self._now()
+                ended = await self._relay(hearing, carrier, to_worker, worker, last)
+                lost_in_a_row = 1 if self._now() - attached_at >= STEADY_S else lost_in_a_row + 1
+                if not ended.is_worker_lost or lost_in_a_row > MOST_LOST_IN_A_ROW:
+                    break
+                worker.abort()
+                to_worker.hold()
+                found = await self._find(attach_again, ended, hearing)
+                if isinstance(found, LegEnd):
+                    ended = found
+                    break
+                worker, last = found, self._start
+                ended = LegEnd(Side.GATEWAY, CloseCode.GOING_AWAY)
+                to_worker.go_on(self._now())
+        finally:
+            hearing.cancel()
+            await asyncio.gather(hearing, return_exceptions=True)
+            await asyncio.shield(self._close(ended, carrier, worker))
+        self._log.info("leg ended", by=ended.by, code=ended.code)
+        return ended
+
+    async def _find(
+        self, attach_again: AttachAgain, ended: LegEnd, hearing: "asyncio.Task[LegEnd]"
+    ) -> WorkerEnd | LegEnd:
+        """Another worker, unless the carrier leaves, or we are cut, before there is one."""
+        attaching = self._task("attach_again", attach_again(self, ended))
+        anything: list[asyncio.Future[Any]] = [attaching, hearing, self._cut]
+        try:
+            await asyncio.wait(anything, return_when=asyncio.FIRST_COMPLETED)
+            if attaching.done():
+                return attaching.result()
+            return self._cut.result() if self._cut.done() else hearing.result()
+        finally:
+            attaching.cancel()
+            await asyncio.gather(attaching, return_exceptions=True)
+
+    async def _relay(
+        self, hearing: "asyncio.Task[LegEnd]", carrier: End, to_worker: Lane, worker: End, first: Frame | None
+    ) -> LegEnd:
+        """Until either end is over; the carrier is read on. `first` goes to the worker before all else."""
+        to_carrier = self._lane("to_carrier")
+        speaking = self._task("from_worker", _read(worker, to_carrier, Side.WORKER))
+        readers = [hearing, speaking]
+        writers = {  # by the side whose frames they send on
+            Side.CARRIER: self._task("of_carrier", _write(to_worker, worker, first)),
+            Side.WORKER: self._task("of_worker", _write(to_carrier, carrier)),
+        }
+        try:
+            endings: list[asyncio.Future[LegEnd]] = [*readers, self._cut]
+            anything: list[asyncio.Future[Any]] = [*endings, *writers.values()]
+            await asyncio.wait(anything, return_when=asyncio.FIRST_COMPLETED)
+            if not any(ending.done() for ending in endings):
+                # an end takes no frames any more; it should say in a moment that it is over
+                await asyncio.wait(endings, timeout=FLUSH_DEADLINE_S, return_when=asyncio.FIRST_COMPLETED)
+            ended = self._how_it_ended(readers, writers)
+            if ended.by in writers:  # what was said before the end is still heard
+                await asyncio.wait([writers[ended.by]], timeout=FLUSH_DEADLINE_S)
+            return ended
+        finally:
+            tasks = [speaking, *writers.values()]
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _how_it_ended(self, readers: list[asyncio.Task[LegEnd]], writers: dict[Side, asyncio.Task[None]]) -> LegEnd:
+        if self._cut.done():
+            return self._cut.result()
+        for reader in readers:
+            if reader.done():
+                return reader.result()
+        return LegEnd(Side.WORKER if writers[Side.CARRIER].done() else Side.CARRIER, LOST)
+
+    async def _close(self, ended: LegEnd, carrier: End, worker: End) -> None:
+        code = carried_over(ended.code)
+        if ended.by is Side.CARRIER:
+            # its own stream is over; closing it as well only tidies up
+            await asyncio.gather(worker.close(code, ended.reason), carrier.close(code))
+        else:
+            await asyncio.gather(carrier.close(code, ended.reason), worker.close(code))
+
+    def _lane(self, direction: str) -> Lane:
+        def dropped(frames: int) -> None:
+            self._meter.count(LEG_FRAMES_DROPPED, frames, direction=direction)
+
+        return Lane(dropped, self._now)
+
+    def _keep_start(self, frame: Frame) -> None:
+        if is_start(frame):
+            self._start = frame
+
+    def _task(self, name: str, work: Coroutine[Any, Any, T]) -> "asyncio.Task[T]":
+        return asyncio.create_task(work, name=f"leg:{self.call_id}:{name}")
+
+
+def _ignore(_: Frame) -> None:
+    pass
+
+
+async def _read(source: End, lane: Lane, side: Side, seen: Callable[[Frame], None] = _ignore) -> LegEnd:
+    clock = asyncio.get_running_loop().time
+    try:
+        while True:
+            frame = await source.receive()
+            seen(frame)
+            lane.put(frame, clock())
+    except EndClosed as closed:
+        return LegEnd(side, closed.code, closed.reason)
+    except LaneOverflow:
+        return LegEnd(Side.GATEWAY, CloseCode.INTERNAL, "the other side takes no frames")
+    finally:
+        lane.finish()
+
+
+async def _write(lane: Lane, target: End, first: Frame | None = None) -> None:
+    try:
+        if first is not None:
+            await target.send(first)
+        while (frame := await lane.next()) is not None:
+            await target.send(frame)
+    except EndClosed:
+        return  # its reader knows, and says how

@@ -1,0 +1,40 @@
+"""`GET /route`, nginx's question for every upgrade: where does this stream go? Reads only; may be asked twice."""
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from gateway.routing import AnswerHere, Refused, Route
+from gateway.streams import RETRY_AFTER_S, Director
+from shared.sfvopi.closing import Refusal
+
+
+class RouteEndpoint:
+    """204 with `X-Worker: ip:port`, or the status with which the stream is to be refused."""
+
+    def __init__(self, director: Director, stream_path: str, public_port: int) -> None:
+        self._director = director
+        self._prefix = stream_path + "/"
+        self._public_port = public_port
+
+    async def take(self, request: Request) -> Response:
+        path = request.headers.get("x-original-uri", "").partition("?")[0]  # a path, never a URL: nothing else to read
+        if not path.startswith(self._prefix):
+            return _refused(Refused(Refusal.UNKNOWN, "not a stream's path"))
+        _, decision = await self._director.direct(path.removeprefix(self._prefix))
+        match decision:
+            case Route():
+                return Response(status_code=204, headers={"X-Worker": decision.address})
+            case AnswerHere():
+                return Response(status_code=204, headers={"X-Worker": self._own_address(request)})
+            case Refused():
+                return _refused(decision)
+
+    def _own_address(self, request: Request) -> str:
+        """The public port at the address where nginx has just reached us."""
+        host = (request.scope.get("server") or ("127.0.0.1", 0))[0]
+        return f"[{host}]:{self._public_port}" if ":" in host else f"{host}:{self._public_port}"
+
+
+def _refused(decision: Refused) -> Response:
+    headers = {"Retry-After": RETRY_AFTER_S} if decision.status is Refusal.UNAVAILABLE else {}
+    return JSONResponse({"error": decision.why}, int(decision.status), headers)

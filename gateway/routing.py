@@ -1,0 +1,97 @@
+"""Where does this call's stream go now? One pure decision for `/route` and for relayed streams.
+
+It only reads, may be asked any number of times, and changes nothing. The worker has the last word.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from gateway.admission import GATEWAY_ITSELF
+from shared.calls.record import CallRecord
+from shared.calls.state import CallState
+from shared.fleet.selector import best_worker
+from shared.fleet.worker import WorkerState, WorkerView
+from shared.sfvopi.closing import Refusal
+from shared.tokens import StreamToken
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """The stream goes to this worker (`address` is IP:port)."""
+
+    worker_id: str
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerHere:
+    """The stream is answered by a gateway itself, with the busy message."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The stream is refused: with this status, for this reason (a value of `STREAM_REFUSALS`)."""
+
+    status: Refusal
+    why: str
+
+
+Decision = Route | AnswerHere | Refused
+
+
+def decide(token: StreamToken, record: CallRecord | None, workers: Sequence[WorkerView], now_ms: int) -> Decision:
+    """Where the stream of a verified token goes."""
+    if is_for_gateway(token):
+        return AnswerHere() if now_ms <= token.attach_by_ms else Refused(Refusal.FORBIDDEN, "not_attached_in_time")
+    if record is None:
+        return Refused(Refusal.UNKNOWN, "unknown_call")
+    match record.state:
+        case CallState.ENDED:
+            return Refused(Refusal.FORBIDDEN, "ended")
+        case CallState.RESERVED if now_ms > token.attach_by_ms:
+            return Refused(Refusal.FORBIDDEN, "not_attached_in_time")
+        case CallState.RESERVED:
+            return _to_slot(record.worker_id or token.worker_id, workers, now_ms)
+        case CallState.ACTIVE | CallState.DETACHED:
+            return _to_session(record.worker_id, workers, now_ms)
+        case _:
+            return Refused(Refusal.UNKNOWN, "unknown_call")  # a token is signed only after RESERVED
+
+
+def decide_without_registry(token: StreamToken, workers: Sequence[WorkerView], now_ms: int) -> Decision:
+    """The same while the registry is away: by the signed token and the workers last heard of."""
+    if is_for_gateway(token):
+        return decide(token, None, workers, now_ms)
+    known = _by_id(token.worker_id, workers)
+    return _route(known) if known else Refused(Refusal.UNAVAILABLE, "registry_away")
+
+
+def is_for_gateway(token: StreamToken) -> bool:
+    """Whether the token was made for a busy message."""
+    return token.worker_id == GATEWAY_ITSELF
+
+
+def _to_slot(worker_id: str, workers: Sequence[WorkerView], now_ms: int) -> Decision:
+    """To the worker that holds the slot; if it is gone or drains, to the best other one, which may have a free slot."""
+    holder = _by_id(worker_id, workers)
+    if holder and holder.is_fresh(now_ms) and holder.record.state is WorkerState.SERVING:
+        return _route(holder)
+    other = best_worker(workers, now_ms)
+    if other:
+        return _route(other)
+    drains = holder is not None and holder.record.state is WorkerState.DRAINING
+    return Refused(Refusal.UNAVAILABLE, "draining" if drains else "full")
+
+
+def _to_session(worker_id: str, workers: Sequence[WorkerView], now_ms: int) -> Decision:
+    """To the worker that has the session, fresh or not: a lease that was not renewed ends no live call."""
+    holder = _by_id(worker_id, workers) or best_worker(workers, now_ms)
+    return _route(holder) if holder else Refused(Refusal.UNAVAILABLE, "full")
+
+
+def _by_id(worker_id: str, workers: Sequence[WorkerView]) -> WorkerView | None:
+    return next((worker for worker in workers if worker.record.worker_id == worker_id), None)
+
+
+def _route(worker: WorkerView) -> Route:
+    return Route(worker.record.worker_id, worker.record.address)

@@ -1,0 +1,65 @@
+"""A gateway process from start to end: two servers, its signals, and how it leaves without cutting a call.
+
+SIGTERM: `/readyz` says draining, so that no balancer sends more; what still comes is answered, since a refused
+caller is worse than a late exit. It exits when its last leg is over, or at the deadline. A second signal or
+SIGINT ends legs at once, with 1001: the carrier may come back through another gateway.
+"""
+
+import asyncio
+import contextlib
+
+from gateway.app import Gateway, build
+from shared.process.server import Server, listen_for, serve
+from shared.process.signals import Signals
+from shared.registry import Registry
+from shared.settings import GatewaySettings
+from shared.telemetry.logs import get_logger
+from shared.version import VERSION
+
+CUT_DEADLINE_S = 1.0  # for legs to say goodbye to both sides
+
+
+async def run(settings: GatewaySettings, registry: Registry, signals: Signals) -> None:
+    """Serve until told to leave. Raises `SettingsError` for settings that show to be wrong only now."""
+    log = get_logger(__name__)
+    with contextlib.closing(listen_for("SFVOPI_GATEWAY_PORT", settings.host, settings.port)) as public_socket:
+        gateway = build(settings, registry, public_port=public_socket.getsockname()[1])
+        inner = listen_for("SFVOPI_GATEWAY_INTERNAL_PORT", settings.internal_host, settings.internal_port)
+        with contextlib.closing(inner):
+            await gateway.beat()
+            gateway.start_side_tasks()
+            public = await serve(gateway.public, sock=public_socket)
+            internal = await serve(gateway.internal, sock=inner)
+            gateway.health.started = True
+            log.info(
+                "serving",
+                version=VERSION,
+                gateway_id=gateway.gateway_id,
+                public=f"{public.host}:{public.port}",
+                internal=f"{internal.host}:{internal.port}",
+                readiness=gateway.health.readiness,
+            )
+            await signals.draining.wait()
+            gateway.health.draining = True
+            await _drain(gateway, signals, settings.drain_deadline_s)
+            await _leave(gateway, public, internal)
+    log.info("left")
+
+
+async def _drain(gateway: Gateway, signals: Signals, deadline_s: float) -> None:
+    """Until the last leg is over, the deadline has passed, or somebody will not wait any longer."""
+    waits = [asyncio.create_task(event.wait()) for event in (gateway.streams.idle, signals.stopping)]
+    await asyncio.wait(waits, timeout=deadline_s, return_when=asyncio.FIRST_COMPLETED)
+    for wait in waits:
+        wait.cancel()
+
+
+async def _leave(gateway: Gateway, public: Server, internal: Server) -> None:
+    if gateway.streams.open_legs:
+        get_logger(__name__).warning("cutting legs", legs=gateway.streams.open_legs)
+        gateway.streams.cut_all()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(gateway.streams.idle.wait(), CUT_DEADLINE_S)
+    await public.stop()
+    await gateway.close()
+    await internal.stop()

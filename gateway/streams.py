@@ -1,0 +1,196 @@
+"""The public stream endpoint: a token becomes a call, the call a worker, and the stream a leg.
+
+Nothing is accepted before it is settled: the signature is looked at first and costs no registry call, and a worker
+that refuses is heard before the carrier is told yes.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Iterator, Sequence
+
+from starlette.responses import JSONResponse
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from gateway.admission import end_as_busy
+from gateway.attaching import Attaching
+from gateway.busy import say_busy
+from gateway.ends import CarrierEnd, WorkerEnd, WorkerRefused, headers_to_pass
+from gateway.leg import Leg
+from gateway.notebook import Notebook
+from gateway.prompt import Prompt
+from gateway.routing import AnswerHere, Decision, Refused, Route, decide, decide_without_registry, is_for_gateway
+from shared.calls.timeline import TimelineEvent
+from shared.fleet.worker import WorkerView
+from shared.registry import Registry, RegistryAway
+from shared.sfvopi.closing import CloseCode, Refusal
+from shared.telemetry.catalogue import LEGS, REGISTRY_ERRORS, ROUTES, TOKENS_REFUSED
+from shared.telemetry.logs import get_logger
+from shared.telemetry.meter import Meter
+from shared.tokens import StreamToken, TokenRejected, verify_token
+
+RETRY_AFTER_S = "1"
+
+
+class Director:
+    """Says where a stream goes, for `/route` and for relayed streams. Reads only."""
+
+    def __init__(self, registry: Registry, secrets: Sequence[str], meter: Meter) -> None:
+        self._registry = registry
+        self._secrets = secrets
+        self._meter = meter
+        self.last_workers: list[WorkerView] = []
+        """As last heard of, for when the registry is away; kept fresh by the heartbeat."""
+
+    async def direct(self, text: str) -> tuple[StreamToken | None, Decision]:
+        """The token behind the text, if it is good, and what to do with its stream."""
+        try:
+            token = verify_token(text, self._secrets, self._registry.now_ms())
+        except TokenRejected as rejected:
+            self._meter.count(TOKENS_REFUSED, fault=rejected.fault)
+            self._meter.count(ROUTES, result="token")
+            return None, Refused(Refusal.BAD_TOKEN, "token")
+        decision = await self._decide(token)
+        self._meter.count(ROUTES, result=_label(decision))
+        return token, decision
+
+    async def _decide(self, token: StreamToken) -> Decision:
+        if is_for_gateway(token):
+            return decide(token, None, [], self._registry.now_ms())
+        try:
+            record = await self._registry.get(token.call_id)
+            self.last_workers = await self._registry.workers()
+        except RegistryAway:
+            self._meter.count(REGISTRY_ERRORS)
+            return decide_without_registry(token, self.last_workers, self._registry.now_ms())
+        return decide(token, record, self.last_workers, self._registry.now_ms())
+
+
+class Streams:
+    """Serves streams, and holds the legs that are up."""
+
+    def __init__(
+        self, director: Director, registry: Registry, notebook: Notebook, meter: Meter, busy_prompt: Prompt
+    ) -> None:
+        self._director = director
+        self._registry = registry
+        self._notebook = notebook
+        self._meter = meter
+        self._busy_prompt = busy_prompt
+        self._attaching = Attaching(registry, lambda: director.last_workers, notebook, meter)
+        self._legs: set[Leg] = set()
+        self._busy: set[CarrierEnd] = set()
+        self._closings: set[asyncio.Task[None]] = set()
+        self.idle = asyncio.Event()
+        """Set while no stream is up."""
+        self.idle.set()
+        self._log = get_logger(__name__)
+
+    @property
+    def open_legs(self) -> int:
+        """Streams that this gateway holds, busy messages included."""
+        return len(self._legs) + len(self._busy)
+
+    def cut_all(self, code: int = CloseCode.GOING_AWAY) -> None:
+        """End every stream, at once."""
+        for leg in self._legs:
+            leg.cut(code)
+        self._closings |= {asyncio.create_task(carrier.close(code)) for carrier in self._busy}
+
+    def sample(self) -> None:
+        """Tell the metrics how many legs are up: the truth, not a count of comings and goings."""
+        self._meter.set(LEGS, self.open_legs)
+        if self.open_legs:
+            self.idle.clear()
+        else:
+            self.idle.set()
+
+    async def take(self, websocket: WebSocket) -> None:
+        """One stream, from upgrade to close."""
+        text = websocket.path_params["token"]
+        token, decision = await self._director.direct(text)
+        if token:
+            self._note_upgrade(websocket, token.call_id)
+        match decision:
+            case Route() if token:
+                await self._relay(websocket, token, text, decision)
+            case AnswerHere() if token:
+                await self._say_busy(websocket, token)
+            case Refused():
+                self._log.warning("stream refused", call_id=token.call_id if token else "", why=decision.why)
+                if token:
+                    self._notebook.write(token.call_id, TimelineEvent.REFUSED_STREAM, why=decision.why)
+                await deny(websocket, decision.status, decision.why)
+
+    def _note_upgrade(self, websocket: WebSocket, call_id: str) -> None:
+        """The carrier's own headers, by name: the worker behind a relay sees only ours."""
+        given = websocket.headers.get("x-call-uuid")
+        header = "absent" if given is None else "same" if given == call_id else "different"
+        names = sorted(set(websocket.headers.keys()))
+        self._notebook.write(call_id, TimelineEvent.UPGRADED, headers=names, call_uuid_header=header)
+
+    async def _relay(self, websocket: WebSocket, token: StreamToken, text: str, route: Route) -> None:
+        leg = Leg(token.call_id, text, headers_to_pass(websocket.headers), self._meter)
+        try:
+            worker = await self._attaching.attach(leg, route)
+        except WorkerRefused as refused:
+            await deny(websocket, refused.status, "the worker did not take the stream")
+            return
+        self._notebook.write(token.call_id, TimelineEvent.ROUTED, worker_id=leg.worker_id, path="relayed")
+        with self._held(leg):
+            await self._run(websocket, leg, worker)
+
+    async def _run(self, websocket: WebSocket, leg: Leg, worker: WorkerEnd) -> None:
+        try:
+            await websocket.accept()
+        except BaseException as error:  # the carrier left while the worker was asked
+            await worker.close(CloseCode.GOING_AWAY)
+            if not isinstance(error, WebSocketDisconnect | OSError | RuntimeError):
+                raise
+            return
+        await leg.run(CarrierEnd(websocket), worker, self._attaching.attach_again)
+
+    async def _say_busy(self, websocket: WebSocket, token: StreamToken) -> None:
+        try:
+            await websocket.accept()
+        except (WebSocketDisconnect, OSError, RuntimeError):
+            return  # the carrier left: there is nobody to hear it
+        carrier = CarrierEnd(websocket)
+        self._busy.add(carrier)
+        self.sample()
+        try:
+            was_heard = await say_busy(carrier, self._busy_prompt.frames(token.format))
+        finally:
+            self._busy.discard(carrier)
+            self.sample()
+        self._log.info("busy message", call_id=token.call_id, was_heard=was_heard)
+        try:
+            await end_as_busy(self._registry, self._meter, token.call_id)
+        except RegistryAway:
+            self._meter.count(REGISTRY_ERRORS)
+
+    @contextlib.contextmanager
+    def _held(self, leg: Leg) -> Iterator[None]:
+        self._legs.add(leg)
+        self.sample()
+        try:
+            yield
+        finally:
+            self._legs.discard(leg)
+            self.sample()
+
+
+async def deny(websocket: WebSocket, status: int, why: str) -> None:
+    """Refuse the upgrade with an HTTP status."""
+    headers = {"Retry-After": RETRY_AFTER_S} if status == Refusal.UNAVAILABLE else {}
+    with contextlib.suppress(WebSocketDisconnect, OSError):
+        await websocket.send_denial_response(JSONResponse({"error": why}, int(status), headers))
+
+
+def _label(decision: Decision) -> str:
+    match decision:
+        case Route():
+            return "routed"
+        case AnswerHere():
+            return "busy_message"
+        case Refused():
+            return decision.why

@@ -1,0 +1,91 @@
+"""The record of one call: all that is known of it, frozen.
+
+Registries store it and apply changes to it field by field; `SCHEMA` travels with it, so that two versions can
+share a fleet. Times are Unix milliseconds of Redis' clock (`_at_ms`), durations are in seconds (`_s`).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from types import MappingProxyType
+from typing import Any
+
+from shared.calls.outcome import RESULT_OF, Result
+from shared.calls.state import CallState
+from shared.sfvopi.formats import AudioFormat, Codec
+
+SCHEMA = 1
+NO_CAPACITY_DETAIL = "no worker could take it when it was answered"
+RESULT_BY_NAME: dict[str, Result] = {str(reason): result for reason, result in RESULT_OF.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class CallRecord:
+    """One call. Numbers are E.164 and stand here in full: mask them before they reach a log."""
+
+    call_id: str  # SFVoPI's call_uuid
+    state: CallState = CallState.NONE
+    schema: int = SCHEMA
+    # from the webhooks
+    direction: str = ""  # INBOUND | OUTBOUND
+    from_number: str = ""
+    to_number: str = ""
+    request_uuid: str = ""  # outbound only
+    answered_at_ms: int = 0  # when we answered the webhook, by Redis' clock
+    # from the answer
+    bot: str = ""  # module:function, as configured for the number
+    codec: str = Codec.PCMA
+    sample_rate: int = 8000
+    worker_id: str = ""  # the worker that holds the slot
+    # from the stream
+    epoch: int = 0  # which attachment is the current one; 0 = never attached
+    attachments: int = 0
+    stream_id: str = ""
+    carrier_call_id: str = ""  # `start`'s own callId, which need not be call_id
+    first_attached_at_ms: int = 0
+    # the end
+    created_at_ms: int = 0
+    ended_at_ms: int = 0
+    reason: str = ""  # a `Reason`; empty while the call lives
+    detail: str = ""  # one line for people; never text of the conversation
+    carrier_status: str = ""
+    carrier_duration_s: float = -1.0  # -1: no hangup webhook yet
+    hangup_cause: str = ""
+    closed_at_ms: int = 0  # when housekeeping took it from the outbox
+    figures: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
+    """The call's own figures (answer_ms, attach_ms, first_audio_ms, turns, …): names from the metrics catalogue."""
+
+    @property
+    def format(self) -> AudioFormat:
+        """The audio format of the answer."""
+        return AudioFormat(Codec(self.codec), self.sample_rate)
+
+    @property
+    def result(self) -> Result | None:
+        """The result that follows from the reason; None while the call lives, and for a newer version's reason."""
+        return RESULT_BY_NAME.get(self.reason)
+
+    @property
+    def is_over(self) -> bool:
+        return self.state is CallState.ENDED
+
+    @property
+    def was_refused(self) -> bool:
+        """The last that we said to the carrier was no, and it has not asked again."""
+        return self.state is CallState.RINGING and self.detail == NO_CAPACITY_DETAIL
+
+    @property
+    def is_hung_up(self) -> bool:
+        """The carrier's hangup webhook has come."""
+        return self.carrier_duration_s >= 0
+
+    def with_changes(self, changes: Mapping[str, Any]) -> "CallRecord":
+        """The record with these fields changed. Raises `TypeError` for a field that a record does not have."""
+        return replace(self, **changes)
+
+    def to_dict(self) -> dict[str, Any]:
+        """All fields as JSON-ready values, and `result`."""
+        plain = {f.name: getattr(self, f.name) for f in fields(self)}
+        plain["state"] = str(self.state)
+        plain["figures"] = dict(self.figures)
+        plain["result"] = str(self.result or "")
+        return plain

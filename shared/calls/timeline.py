@@ -1,0 +1,35 @@
+"""What can stand in a call's timeline.
+
+Texts (`text`) and digits (`digit`) are in an entry's data only when transcripts are on.
+"""
+
+from enum import StrEnum
+
+
+class TimelineEvent(StrEnum):
+    """Names of timeline entries, with the data that each carries."""
+
+    WEBHOOK = "webhook"  # webhook, result, ms
+    RESERVED = "reserved"  # worker_id
+    REFUSED = "refused"  # reason
+    ROUTED = "routed"  # worker_id, path (relayed | direct)
+    REATTACHED = "reattached"  # worker_id, lost (worker_id), code of that stream's end, ms since then
+    UPGRADED = "upgraded"  # header names of the stream's upgrade, call_uuid_header (same | absent | different)
+    ATTACHED = "attached"  # worker_id, epoch, how (attached)
+    STREAM_STARTED = "stream_started"  # stream_id, repeated (bool)
+    FIRST_AUDIO = "first_audio"  # ms since `start`
+    CALLER_SAID = "caller_said"  # words (count), text
+    BOT_SAID = "bot_said"  # words (count), text, cut (true: interrupted within it)
+    INTERRUPTED = "interrupted"  # ms from first loud frame to clearAudio
+    DIGIT = "digit"  # digit
+    CHECKPOINT_PLAYED = "checkpoint_played"  # name, ms since it was sent
+    AUDIO_CLEARED = "audio_cleared"  # sequence_number, ms since it was sent
+    WIRE = "wire"  # messages by event, bytes, longest gap, what was dropped; once a stream
+    PROVIDER_ERROR = "provider_error"  # provider, fault
+    TURN = "turn"  # stt_ms, llm_ms, tts_ms, total_ms
+    DETACHED = "detached"  # code of the close
+    ADOPTED = "adopted"  # worker_id, epoch, how (adopted | replaced): a returning stream, or a second one
+    REFUSED_STREAM = "refused_stream"  # why
+    ENDING = "ending"  # reason; the session begins to end
+    ENDED = "ended"  # reason, result
+    CARRIER_ENDED = "carrier_ended"  # status, duration_s, cause

@@ -1,0 +1,151 @@
+"""What a local fleet consists of: its processes, their names, command lines and environments. Starts nothing."""
+
+import secrets
+import sys
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from shared.cli.fleet.environment import child_environment
+from shared.cli.fleet.ports import free_port
+
+
+@dataclass(frozen=True, slots=True)
+class Programs:
+    """How each process is started. Others than ours are for tests of the supervision itself."""
+
+    gateway: tuple[str, ...] = (sys.executable, "-m", "gateway")
+    worker: tuple[str, ...] = (sys.executable, "-m", "worker")
+    housekeeping: tuple[str, ...] = (sys.executable, "-m", "worker.housekeeping")
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookUrls:
+    """What is pasted into SFVoPI."""
+
+    answer: str
+    fallback: str
+    hangup: str
+    ring: str
+
+    @classmethod
+    def at(cls, base: str, secret: str = "") -> "WebhookUrls":
+        start = f"{base.rstrip('/')}/webhook/{secret}{'/' if secret else ''}"
+        return cls(f"{start}answer", f"{start}fallback", f"{start}hangup", f"{start}ring")
+
+
+def nobody(process: str, what: str) -> None:
+    """Hears of progress, and keeps it to itself."""
+
+
+@dataclass(kw_only=True)
+class FleetPlan:
+    """What is wished for; what is left out is made up: ports, secrets, Redis, the folder for logs.
+
+    `env` is for all processes and wins over everything. `keep_settings` lets the settings of our own environment
+    and `.env` through (as `sfvopi up` does); else the processes see only what is written here. `on_progress`
+    hears of every step: (process, what). Times in seconds; `stop_within_s` is for the drain at the end.
+    """
+
+    workers: int = 2
+    housekeeping: bool = True
+    bot: str = ""
+    env: Mapping[str, str] = field(default_factory=dict)
+    port: int = 0
+    internal_port: int = 0
+    housekeeping_port: int = 0
+    redis_url: str = ""
+    public_wss_url: str = ""
+    webhook_secret: str = ""
+    api_token: str = ""
+    keep_settings: bool = False
+    run_dir: Path | None = None
+    ready_within_s: float = 60
+    stop_within_s: float = 10
+    programs: Programs = Programs()
+    on_progress: Callable[[str, str], None] = nobody
+
+    def __post_init__(self) -> None:
+        self.folder = Path(self.run_dir or tempfile.mkdtemp(prefix="sfvopi-fleet-")).absolute()
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.port = self.port or free_port()
+        self.internal_port = self.internal_port or free_port()
+        self.housekeeping_port = self.housekeeping_port or free_port()
+        self.token_secret = secrets.token_hex(32)
+        self.api_token = self.api_token or secrets.token_urlsafe(24)
+        self.generation: dict[str, int] = {}  # how often each process was started
+
+    @property
+    def public_url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def api_url(self) -> str:
+        """The gateway's internal address."""
+        return f"http://127.0.0.1:{self.internal_port}"
+
+    @property
+    def urls(self) -> WebhookUrls:
+        """The webhooks, on this machine."""
+        return WebhookUrls.at(self.public_url, self.webhook_secret)
+
+    @property
+    def answer_url(self) -> str:
+        return self.urls.answer
+
+    @property
+    def fallback_url(self) -> str:
+        return self.urls.fallback
+
+    @property
+    def hangup_url(self) -> str:
+        return self.urls.hangup
+
+    @property
+    def worker_names(self) -> list[str]:
+        return [f"worker-{number}" for number in range(1, self.workers + 1)]
+
+    @property
+    def worker_ids(self) -> dict[str, str]:
+        """Ids in the registry, by name."""
+        return {name: self.worker_id(name) for name in self.worker_names}
+
+    def worker_id(self, name: str) -> str:
+        """A worker that is started again is another worker: what the first one left is not its own."""
+        generation = self.generation.get(name, 1)
+        return name if generation == 1 else f"{name}.{generation}"
+
+    def argv(self, name: str) -> tuple[str, ...]:
+        if name in self.worker_names:
+            return self.programs.worker
+        return self.programs.gateway if name == "gateway" else self.programs.housekeeping
+
+    def log_path(self, name: str) -> Path:
+        return self.folder / f"{name}.jsonl"
+
+    @property
+    def working_folder(self) -> Path:
+        """Where processes run: here, where `.env` is, or where there is none."""
+        return Path.cwd() if self.keep_settings else self.folder
+
+    def environment(self, name: str) -> dict[str, str]:
+        """The whole environment of one process."""
+        made_up = {"SFVOPI_TOKEN_SECRETS": self.token_secret}
+        ours = {
+            "REDIS_URL": self.redis_url,
+            "SFVOPI_API_TOKEN": self.api_token,
+            "SFVOPI_GATEWAY_PORT": str(self.port),
+            "SFVOPI_GATEWAY_INTERNAL_PORT": str(self.internal_port),
+            "SFVOPI_GATEWAY_ID": "gateway",
+            "SFVOPI_HOUSEKEEPING_PORT": str(self.housekeeping_port),
+            "SFVOPI_WEBHOOK_SECRETS": self.webhook_secret,
+            "PUBLIC_WSS_URL": self.public_wss_url or f"ws://127.0.0.1:{self.port}/ws",
+            "SFVOPI_BOT": self.bot,
+        }
+        given = {k: v for k, v in ours.items() if v}
+        if name in self.worker_names:
+            given["SFVOPI_WORKER_ID"] = self.worker_id(name)
+            if self.workers > 1:  # one port, as one machine's worker has it, cannot be that of several
+                given |= {"SFVOPI_WORKER_PORT": "0", "SFVOPI_WORKER_ADDRESS": ""}
+        return {**made_up, **child_environment(self.keep_settings), **given, **self.env}

@@ -1,0 +1,1 @@
+"""`sfvopi up`: a fleet on this machine that real calls can reach."""

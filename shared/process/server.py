@@ -1,0 +1,168 @@
+"""An HTTP and WebSocket server in the loop that runs: uvicorn, without its signals, access log and accept lines.
+
+Bounds that hold for every stream: deflate off, messages of at most 64 KiB (a longer one closes that stream with
+1009), little kept in the kernel for a peer that does not read, and an end to sockets whose peer is gone.
+"""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Iterator
+from typing import Any, Self
+
+import uvicorn
+from starlette.types import ASGIApp
+from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.http11 import Request as Upgrade
+
+from shared.settings import SettingsError
+
+MAX_MESSAGE_BYTES = 64 * 1024
+REQUEST_DEADLINE_S = 10.0  # for the head of a request; a connection that brings none is closed
+WRITE_BUFFER_BYTES = 4096  # of a stream, above the kernel's; then whoever writes waits
+CLOSE_DEADLINE_S = 5.0  # for the peer's part in closing a stream
+CLOSE_GRACE_S = 2  # for open requests and streams when the server stops
+PING_S = 10.0
+PONG_DEADLINE_S = 20.0  # generous: a peer that stalls for a while is no dead peer
+
+
+class RequestProtocol(H11Protocol):
+    """uvicorn's own has no deadline for a request that never comes: half-open sockets would stay for ever."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self.loop.call_later(REQUEST_DEADLINE_S, self._look_again, None)
+
+    def _look_again(self, seen: object) -> None:
+        if self.transport.is_closing() or self.transport.get_protocol() is not self:
+            return  # gone, or a stream by now
+        if self.cycle is seen and (self.cycle is None or self.cycle.response_complete):
+            self.transport.close()
+        else:
+            self.loop.call_later(REQUEST_DEADLINE_S, self._look_again, self.cycle)
+
+
+class StreamProtocol(WebSocketsSansIOProtocol):
+    """A stream's socket keeps little for a slow peer: whoever writes notices, and no late audio piles up.
+
+    `scope["state"]["abort"]` cuts it: a closing handshake with a dead peer would wait for ever.
+    """
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self.close_timeout = CLOSE_DEADLINE_S
+        self.transport.set_write_buffer_limits(high=WRITE_BUFFER_BYTES)
+        bound_stream_socket(self.transport.get_extra_info("socket"))
+
+    def handle_connect(self, event: Upgrade) -> None:
+        super().handle_connect(event)
+        scope: Any = getattr(self, "scope", None)  # none: it was no proper upgrade, and is answered already
+        if scope is not None:
+            scope["state"]["abort"] = self.transport.abort
+
+    async def send(self, message: Any) -> None:
+        await super().send(message)
+        if message["type"] == "websocket.http.response.body" and not message.get("more_body", False):
+            self.handshake_complete = True  # a refusal is an answer too; uvicorn would log an error for each
+
+    def on_task_complete(self, task: asyncio.Task[None]) -> None:
+        super().on_task_complete(task)
+        # a peer that reads nothing never lets the last bytes out: they go with the socket
+        self.loop.call_later(CLOSE_DEADLINE_S + 1, self.transport.abort)
+
+
+def bound_stream_socket(connection: socket.socket | None) -> None:
+    """Keep little unsent in the kernel (some 200 ms of telephone audio), and let a dead peer time out."""
+    if connection is None or connection.family not in (socket.AF_INET, socket.AF_INET6):
+        return
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 32 * 1024)
+    if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 20_000)
+    if hasattr(socket, "TCP_NOTSENT_LOWAT"):
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, 8 * 1024)
+
+
+class _Quiet(uvicorn.Server):
+    """uvicorn's server, which leaves the process' signals alone."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+class Server:
+    """A server that listens. `port` is the one it got; `await stop()` closes it and what is open on it."""
+
+    def __init__(self, server: uvicorn.Server, listener: socket.socket) -> None:
+        self._server = server
+        self._listener = listener
+        self._task: asyncio.Task[None] | None = None
+        self.host, self.port = listener.getsockname()[:2]
+
+    async def start(self) -> Self:
+        self._task = asyncio.create_task(self._server.serve(sockets=[self._listener]), name=f"server:{self.port}")
+        while not self._server.started:
+            if self._task.done():
+                self._task.result()
+                raise RuntimeError("the server ended while it started")
+            await asyncio.sleep(0.005)
+        return self
+
+    @property
+    def open_connections(self) -> int:
+        """Sockets that are open now, streams included."""
+        return len(self._server.server_state.connections)
+
+    async def stop(self) -> None:
+        """Stop listening, close what is open (streams with 1012), wait at most `CLOSE_GRACE_S`, then cut."""
+        if self._task is not None:
+            self._server.should_exit = True
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket. Raises `OSError`, such as for a port in use."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    # with the protocol named, or asyncio does not set TCP_NODELAY, and the second of two frames waits 40 ms for an ACK
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        # inherited by every accepted socket: what a peer sends while we are late waits with the peer, not here
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 256 * 1024)
+        listener.bind((host, port))
+        listener.listen(2048)
+    except OSError:
+        listener.close()
+        raise
+    listener.setblocking(False)
+    return listener
+
+
+def listen_for(setting: str, host: str, port: int) -> socket.socket:
+    """A listening socket at what a setting names. Raises `SettingsError` when it cannot be had."""
+    try:
+        return listen(host, port)
+    except OSError as error:
+        raise SettingsError(f"{setting}: cannot listen on {host}:{port}: {error.strerror}") from None
+
+
+async def serve(app: ASGIApp, host: str = "", port: int = 0, sock: socket.socket | None = None) -> Server:
+    """Serve `app` on host:port (0: any free one) or on `sock`, until `stop`. Raises `OSError` if it cannot listen."""
+    config = uvicorn.Config(
+        app,
+        http=RequestProtocol,
+        ws=StreamProtocol,
+        ws_max_size=MAX_MESSAGE_BYTES,
+        ws_per_message_deflate=False,
+        ws_ping_interval=PING_S,
+        ws_ping_timeout=PONG_DEADLINE_S,
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_graceful_shutdown=CLOSE_GRACE_S,
+    )
+    return await Server(_Quiet(config), sock or listen(host, port)).start()

@@ -1,0 +1,47 @@
+"""The process' signals, owned by us: uvicorn's own handlers would cut every stream before a drain could begin.
+
+First SIGTERM: drain. Second signal, or SIGINT: end now. SIGUSR1: every task goes to the log.
+"""
+
+import asyncio
+import signal
+from typing import Self
+
+from shared.process.tasks import dump_tasks
+from shared.telemetry.logs import get_logger
+
+
+class Signals:
+    """`draining` and `stopping` are set by signals (or by whoever wants the same). `stopping` implies `draining`."""
+
+    def __init__(self) -> None:
+        self.draining = asyncio.Event()
+        self.stopping = asyncio.Event()
+        self._log = get_logger(__name__)
+
+    def drain(self) -> None:
+        """SIGTERM: finish what runs, then exit; asked twice, exit now."""
+        if self.draining.is_set():
+            self.stop()
+            return
+        self._log.info("draining", hint="a second signal ends this process at once")
+        self.draining.set()
+
+    def stop(self) -> None:
+        """SIGINT: exit now."""
+        if not self.stopping.is_set():
+            self._log.info("stopping")
+        self.draining.set()
+        self.stopping.set()
+
+    def __enter__(self) -> Self:
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGTERM, self.drain)
+        loop.add_signal_handler(signal.SIGINT, self.stop)
+        loop.add_signal_handler(signal.SIGUSR1, dump_tasks)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
+            loop.remove_signal_handler(number)

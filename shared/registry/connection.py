@@ -1,0 +1,102 @@
+"""How Redis is asked: connections, timeouts, scripts, listening. Knows no key and no record.
+
+Whatever goes wrong on the way is `RegistryAway`. No question is repeated, since it may have been answered.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import Any, TypeVar
+
+from redis.asyncio import Redis
+from redis.commands.core import AsyncScript
+from redis.exceptions import RedisError
+
+from shared.registry.address import RedisAddress, close_pool
+from shared.registry.contract import RegistryAway
+from shared.registry.scripts import Scripts
+
+T = TypeVar("T")
+
+SILENCE_S = 5.0  # a listener that hears nothing for so long asks whether anybody is there
+
+
+class Connection:
+    """A bounded pool of connections, made when first needed. Timeouts in seconds."""
+
+    def __init__(
+        self,
+        address: RedisAddress,
+        *,
+        command_timeout_s: float,
+        connect_timeout_s: float,
+        wait_s: float,
+        max_connections: int,
+    ) -> None:
+        self._wait_s = wait_s
+        self._is_closed = False
+        self._room = asyncio.Semaphore(max_connections)
+        options = {
+            "decode_responses": True,
+            "encoding_errors": "surrogatepass",  # JSON from outside may hold half a character
+            "socket_connect_timeout": connect_timeout_s,
+            "max_connections": max_connections,
+            "lib_name": None,  # two round trips less on every connect
+            "lib_version": None,
+        }
+        if address.scheme != "unix":
+            options["socket_keepalive"] = True
+        self._pool = address.pool(**options, socket_timeout=command_timeout_s)
+        # nudges come when they come: their connections have no read timeout
+        self._nudge_pool = address.pool(**options, socket_timeout=None)
+        self.redis = Redis(connection_pool=self._pool)
+        self.scripts = Scripts.of(self.redis)
+
+    async def run(self, script: AsyncScript, where: Sequence[str], *told: object) -> Any:
+        """Run a script on these keys, with these arguments."""
+        return await self.ask(lambda: script(keys=list(where), args=[str(value) for value in told]))
+
+    async def ask(self, question: Callable[[], Awaitable[T]]) -> T:
+        """The answer to a question that is put through `redis`."""
+        self._check_open()
+        try:
+            async with asyncio.timeout(self._wait_s):
+                await self._room.acquire()
+        except TimeoutError:
+            raise RegistryAway(f"no connection to Redis was free within {self._wait_s:g} s") from None
+        try:
+            return await question()
+        except (RedisError, OSError, UnicodeError) as error:
+            raise RegistryAway(f"Redis is away: {type(error).__name__}") from error
+        finally:
+            self._room.release()
+
+    async def listen(self, channel: str) -> AsyncIterator[str]:
+        """Messages to a channel, until Redis goes away. Subscribes when the first one is asked for."""
+        listener = Redis(connection_pool=self._nudge_pool).pubsub()
+        try:
+            self._check_open()
+            await listener.subscribe(channel)
+            has_asked = False
+            while True:
+                heard = await listener.get_message(timeout=SILENCE_S)
+                if heard is not None and heard["type"] == "message":
+                    yield heard["data"]
+                elif heard is None and has_asked:
+                    raise RegistryAway("Redis does not answer its listener")
+                elif heard is None:
+                    await listener.ping()
+                has_asked = heard is None
+        except (RedisError, OSError, UnicodeError) as error:
+            raise RegistryAway(f"Redis is away: {type(error).__name__}") from error
+        finally:
+            await listener.aclose()  # type: ignore[no-untyped-call]
+
+    async def close(self) -> None:
+        """Give sockets back; whatever is asked after this finds nobody."""
+        self._is_closed = True
+        await close_pool(self._pool)
+        await close_pool(self._nudge_pool)
+
+    def _check_open(self) -> None:
+        if self._is_closed:
+            raise RegistryAway("the registry was closed")

@@ -1,0 +1,158 @@
+"""Where calls and workers are remembered: the contract that every registry keeps.
+
+Two keep it: `RedisRegistry` (the fleet's) and `MemoryRegistry` (a twin for tests and single processes). One
+suite, `tests/contract`, holds them to it.
+
+A slot is a lease: it has a time at which it ends by itself. A reservation ends when the stream did not come in
+time; a live call's slot is renewed by its worker's heartbeats. Whoever counts slots counts those that have not
+ended, so a dead worker's slots come back even if nobody cleans up.
+
+What is away or broken raises `RegistryAway`; nothing else does.
+"""
+
+import time
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol
+
+from shared.calls.record import CallRecord
+from shared.calls.state import CallEvent, CallState
+from shared.fleet.worker import WorkerRecord, WorkerView
+
+TIMELINE_ENTRIES = 1000  # of a call that are kept, the newest
+
+
+def wall_clock_ms() -> int:
+    """Unix milliseconds: the clock of a registry that is given no other."""
+    return time.time_ns() // 1_000_000
+
+
+class RegistryAway(Exception):
+    """The registry did not answer, or not in time. Live calls go on; new ones are the caller's decision."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reservation:
+    """A slot held for a call, until `expires_at_ms` unless a stream attaches."""
+
+    call_id: str
+    worker_id: str
+    address: str
+    expires_at_ms: int
+
+
+class LapsedSlot(NamedTuple):
+    """A slot that has ended, by itself or with its worker's lease, whichever was first."""
+
+    call_id: str
+    worker_id: str
+    ended_at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """What `move` did. `record` is the call after the move, or as it is when nothing moved (None: unknown call)."""
+
+    moved: bool
+    before: CallState
+    record: CallRecord | None
+
+
+@dataclass(frozen=True, slots=True)
+class TimelineEntry:
+    """One line of a call's timeline. `source` is "gateway:<id>", "worker:<id>" or "housekeeping"."""
+
+    at_ms: int
+    source: str
+    event: str
+    data: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Registry(Protocol):
+    """Calls, workers, slots. Times are Unix ms; `now_ms` is this process' clock, corrected to the registry's."""
+
+    # -- time and health
+    def now_ms(self) -> int:
+        """This process' clock plus the last known offset to the registry's."""
+
+    async def sync_clock(self) -> int:
+        """Ask the registry for its time; remember and return the offset in ms."""
+
+    # -- the fleet
+    async def heartbeat(self, worker: WorkerRecord, live_calls: Sequence[str], lease_ms: int) -> None:
+        """Renew the worker's lease and the slots of its live calls; slots it does not name are left to end."""
+
+    async def remove_worker(self, worker_id: str) -> None:
+        """The worker is gone, by its own word or the reaper's. Its slots go with it."""
+
+    async def workers(self) -> list[WorkerView]:
+        """All known workers, fresh or not, in order of their ids."""
+
+    async def reserve(self, call_id: str, hold_ms: int, avoid: Collection[str] = ()) -> Reservation | None:
+        """Hold a slot on the best worker (`shared.fleet.selector`), atomically; None when none can take it.
+
+        Idempotent: a call that holds a slot on a worker that is still fresh gets that one again. Workers to
+        `avoid` are passed over, whatever is held there; such a slot is given back once there is another.
+        """
+
+    async def occupy(self, call_id: str, worker_id: str, lease_ms: int) -> bool:
+        """The stream came: turn the call's slot on this worker into a live one, or take a free slot.
+
+        False when the worker is at capacity without this call. A slot held elsewhere is given back.
+        """
+
+    async def release(self, call_id: str) -> None:
+        """Give the call's slot back, wherever it is. Nothing happens if there is none."""
+
+    async def lapsed_slots(self) -> list[LapsedSlot]:
+        """Slots that ended by themselves, or whose worker's lease did, by worker and call. For the reaper."""
+
+    # -- calls
+    async def get(self, call_id: str) -> CallRecord | None:
+        """The call's record, or None."""
+
+    async def move(
+        self, call_id: str, event: CallEvent, changes: Mapping[str, Any], *, fence: int | None = None
+    ) -> Moved:
+        """Apply an event by the table of `shared.calls.state`, atomically, with changes to the record's fields.
+
+        Nothing is changed when the table lists no move from the call's state, or when `fence` is given and is
+        not the call's epoch. `figures` in changes are merged into those that stand. ATTACH makes a new epoch
+        (the registry's time in ms, above any before), counts `attachments`, sets `first_attached_at_ms` once.
+        A move to ENDED sets `ended_at_ms` once. `created_at_ms` is set with the first move.
+        """
+
+    async def patch(self, call_id: str, changes: Mapping[str, Any]) -> None:
+        """Change fields without moving. Unknown calls are left unknown. `figures` are merged."""
+
+    async def recent_calls(self, limit: int = 50, before_ms: int | None = None) -> list[CallRecord]:
+        """The newest calls first; with `before_ms`, of those that were created before this time."""
+
+    async def note(self, call_id: str, entries: Sequence[TimelineEntry]) -> None:
+        """Append to the call's timeline (kept to the newest `TIMELINE_ENTRIES`)."""
+
+    async def timeline(self, call_id: str, after: int = 0) -> list[TimelineEntry]:
+        """The call's timeline from entry number `after` on (0: all)."""
+
+    # -- endings
+    async def enqueue_ending(self, call_id: str) -> None:
+        """Put an ended call into the outbox for housekeeping, once, and give its slot back: one script."""
+
+    async def outbox(self, limit: int = 100) -> list[str]:
+        """Ids of ended calls that wait for housekeeping, oldest first."""
+
+    async def outbox_done(self, call_ids: Sequence[str]) -> None:
+        """Housekeeping has closed these."""
+
+    async def forget_before(self, at_ms: int) -> int:
+        """Retention: drop ended calls created before this time, with their timelines; returns how many."""
+
+    # -- nudges: a hint to look at the truth sooner; may be lost
+    async def nudge(self, topic: str, message: str) -> None:
+        """Tell whoever listens to the topic (a worker id)."""
+
+    def nudges(self, topic: str) -> AsyncIterator[str]:
+        """Messages to the topic, from now on; ends with `RegistryAway` when the registry goes away."""
+
+    async def close(self) -> None:
+        """Give sockets back."""

@@ -1,0 +1,49 @@
+"""The names of all our keys in Redis. The one file that knows them.
+
+Keys of the fleet share the hash tag `{fleet}`, keys of a call have the tag `{<call_id>}`; a script works on the
+one or on the other, never on both. Every key has a time to live, which only sweeps: what counts is compared by
+scripts, with the time given to them.
+"""
+
+PREFIX = "sfvopi"
+FLEET = f"{PREFIX}:{{fleet}}"
+
+WORKERS = f"{FLEET}:workers"  # hash: worker_id → its record, JSON
+CAPACITIES = f"{FLEET}:capacities"  # hash: worker_id → slots
+LEASES = f"{FLEET}:leases"  # zset: worker_id, when its lease ends
+SERVING = f"{FLEET}:serving"  # zset: worker_id, when its lease ends; those that take new calls
+HOLDERS = f"{FLEET}:holders"  # hash: call_id → worker_id of its slot
+SLOTS_OF = f"{FLEET}:slots:"  # + worker_id; zset: call_id, when the slot ends
+CALLS = f"{FLEET}:calls"  # zset: call_id, when it was first heard of
+OUTBOX = f"{FLEET}:outbox"  # zset: call_id, when it ended
+
+HOUSEKEEPING_QUEUE = f"{FLEET}:housekeeping"  # arq's queue; its other keys have names of arq's own (arq:…)
+
+_HOUR_MS = 3600 * 1000
+FLEET_TTL_MS = 24 * _HOUR_MS  # renewed by every heartbeat
+CALL_TTL_MS = 30 * 24 * _HOUR_MS  # records, timelines, index and outbox; retention deletes sooner
+
+
+def slots(worker_id: str) -> str:
+    """The slots of one worker."""
+    return f"{SLOTS_OF}{worker_id}"
+
+
+def record(call_id: str) -> str:
+    """Hash: the call's record, field by field; figures are fields `figure:<name>`."""
+    return f"{PREFIX}:call:{{{call_id}}}:record"
+
+
+def timeline(call_id: str) -> str:
+    """List: the newest entries of the call's timeline, JSON, oldest first."""
+    return f"{PREFIX}:call:{{{call_id}}}:timeline"
+
+
+def noted(call_id: str) -> str:
+    """Number: how many entries the timeline ever had."""
+    return f"{PREFIX}:call:{{{call_id}}}:noted"
+
+
+def nudges(topic: str) -> str:
+    """Channel: nudges to one topic."""
+    return f"{PREFIX}:nudges:{topic}"

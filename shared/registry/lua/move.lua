@@ -1,0 +1,42 @@
+-- Apply one event to a call, by the moves that are given, together with changes to its fields. What the states
+-- mean, this script does not know.
+-- KEYS  1 record
+-- ARGV  1 now_ms  2 ttl_ms  3 fence ("" = none)  4 field that is stamped once with an attachment, "" when the
+--       event is none  5 number of moves  then for each: from, to, field that is stamped once ("" = none)
+--       then field, value, … of the changes, then "" and field, value, … set when the call is new
+-- returns {1 when moved else 0, state before, {field, value, …} as they are now}
+local key, now = KEYS[1], ARGV[1]
+local before = redis.call('HGET', key, 'state') or 'none'
+local epoch = redis.call('HGET', key, 'epoch') or '0'
+
+local after, stamp
+local at = 6
+for _ = 1, tonumber(ARGV[5]) do
+  if ARGV[at] == before then
+    after, stamp = ARGV[at + 1], ARGV[at + 2]
+  end
+  at = at + 3
+end
+if not after or (ARGV[3] ~= '' and tonumber(ARGV[3]) ~= tonumber(epoch)) then
+  return {0, before, redis.call('HGETALL', key)}
+end
+
+while ARGV[at] ~= '' do
+  redis.call('HSET', key, ARGV[at], ARGV[at + 1])
+  at = at + 2
+end
+for i = at + 1, #ARGV, 2 do
+  redis.call('HSETNX', key, ARGV[i], ARGV[i + 1])
+end
+redis.call('HSET', key, 'state', after)
+if ARGV[4] ~= '' then
+  -- above any epoch before it, and above those that were known before Redis was restarted empty
+  redis.call('HSET', key, 'epoch', string.format('%.0f', math.max(tonumber(now), tonumber(epoch) + 1)))
+  redis.call('HINCRBY', key, 'attachments', 1)
+  redis.call('HSETNX', key, ARGV[4], now)
+end
+if stamp ~= '' then
+  redis.call('HSETNX', key, stamp, now)
+end
+redis.call('PEXPIRE', key, ARGV[2])
+return {1, before, redis.call('HGETALL', key)}

@@ -1,0 +1,62 @@
+-- Hold a slot for a call: the one it holds on a fresh worker, else one on the best worker, in the order of
+-- shared/fleet/selector.py (share of capacity, calls, id). Workers to avoid are neither.
+-- KEYS  1 workers  2 capacities  3 leases  4 serving  5 holders
+-- ARGV  1 call_id  2 now_ms  3 slot end (ms)  4 ttl_ms  5 prefix of slots keys  6… workers to avoid
+-- returns {worker_id, record (JSON), slot end (ms)}, or nil when no worker can take it
+local call, now, slots_of = ARGV[1], tonumber(ARGV[2]), ARGV[5]
+
+-- Lua's own < on strings asks the server's locale; this one compares bytes
+local function before(a, b)
+  for i = 1, math.min(#a, #b) do
+    local x, y = a:byte(i), b:byte(i)
+    if x ~= y then
+      return x < y
+    end
+  end
+  return #a < #b
+end
+
+local avoided = {}
+for i = 6, #ARGV do
+  avoided[ARGV[i]] = true
+end
+
+local holder = redis.call('HGET', KEYS[5], call)
+local held_until = holder and not avoided[holder] and redis.call('ZSCORE', slots_of .. holder, call)
+if held_until and tonumber(held_until) > now then
+  local lease = redis.call('ZSCORE', KEYS[3], holder)
+  if lease and tonumber(lease) > now then
+    return {holder, redis.call('HGET', KEYS[1], holder), held_until}
+  end
+end
+
+local capacities = {}
+local flat = redis.call('HGETALL', KEYS[2])
+for i = 1, #flat, 2 do
+  capacities[flat[i]] = tonumber(flat[i + 1])
+end
+
+local best, best_share, best_used
+for _, worker in ipairs(redis.call('ZRANGEBYSCORE', KEYS[4], '(' .. ARGV[2], '+inf')) do
+  local capacity = capacities[worker] or 0
+  local used = redis.call('ZCOUNT', slots_of .. worker, '(' .. ARGV[2], '+inf')
+  if used < capacity and not avoided[worker] then
+    local share = used / capacity
+    if not best or share < best_share
+      or (share == best_share and (used < best_used or (used == best_used and before(worker, best)))) then
+      best, best_share, best_used = worker, share, used
+    end
+  end
+end
+if not best then
+  return nil
+end
+
+if holder then
+  redis.call('ZREM', slots_of .. holder, call)
+end
+redis.call('ZADD', slots_of .. best, ARGV[3], call)
+redis.call('HSET', KEYS[5], call, best)
+redis.call('PEXPIRE', slots_of .. best, ARGV[4])
+redis.call('PEXPIRE', KEYS[5], ARGV[4])
+return {best, redis.call('HGET', KEYS[1], best), ARGV[3]}

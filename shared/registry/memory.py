@@ -1,0 +1,190 @@
+"""The in-memory twin of the Redis registry: for tests, and for whoever needs no fleet.
+
+One event loop, no threads: a method that does not await is atomic. Records are kept as the same flat maps that
+Redis holds, so that what is lost or changed by writing down is lost or changed here as well.
+"""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from typing import Any
+
+from shared.calls.record import SCHEMA, CallRecord
+from shared.calls.state import MOVES, CallEvent, CallState
+from shared.fleet.worker import WorkerRecord, WorkerView
+from shared.registry.contract import (
+    TIMELINE_ENTRIES,
+    LapsedSlot,
+    Moved,
+    RegistryAway,
+    Reservation,
+    TimelineEntry,
+    wall_clock_ms,
+)
+from shared.registry.slots import Slots
+from shared.registry.stored import as_known, decode_entries, decode_record, encode_changes, encode_entry
+
+
+class MemoryRegistry:
+    """See `contract.Registry`. `is_away = True` makes everything raise `RegistryAway`, as a lost Redis does."""
+
+    def __init__(self, clock: Callable[[], int] = wall_clock_ms) -> None:
+        self.is_away = False
+        self._clock = clock
+        self._slots = Slots()
+        self._calls: dict[str, dict[str, str]] = {}
+        self._created: dict[str, int] = {}  # the index of calls: id → when it was first heard of
+        self._outbox: dict[str, int] = {}
+        self._timelines: dict[str, list[str]] = {}
+        self._noted: dict[str, int] = {}  # entries ever noted, the dropped ones too
+        self._listeners: defaultdict[str, list[asyncio.Queue[str | None]]] = defaultdict(list)
+
+    # -- time and health
+    def now_ms(self) -> int:
+        return self._clock()
+
+    async def sync_clock(self) -> int:
+        self._check()
+        return 0  # the registry's time is this process' own
+
+    # -- the fleet
+    async def heartbeat(self, worker: WorkerRecord, live_calls: Sequence[str], lease_ms: int) -> None:
+        self._check()
+        self._slots.beat(worker, live_calls, self.now_ms(), self.now_ms() + lease_ms)
+
+    async def remove_worker(self, worker_id: str) -> None:
+        self._check()
+        self._slots.remove_worker(worker_id)
+
+    async def workers(self) -> list[WorkerView]:
+        self._check()
+        return self._slots.views(self.now_ms())
+
+    async def reserve(self, call_id: str, hold_ms: int, avoid: Collection[str] = ()) -> Reservation | None:
+        self._check()
+        held = self._slots.reserve(call_id, self.now_ms(), self.now_ms() + hold_ms, avoid)
+        if held is None:
+            return None
+        worker_id, expires_at_ms = held
+        return Reservation(call_id, worker_id, self._slots.worker(worker_id).address, expires_at_ms)
+
+    async def occupy(self, call_id: str, worker_id: str, lease_ms: int) -> bool:
+        self._check()
+        return self._slots.occupy(call_id, worker_id, self.now_ms(), self.now_ms() + lease_ms)
+
+    async def release(self, call_id: str) -> None:
+        self._check()
+        self._slots.release(call_id)
+
+    async def lapsed_slots(self) -> list[LapsedSlot]:
+        self._check()
+        return self._slots.lapsed(self.now_ms())
+
+    # -- calls
+    async def get(self, call_id: str) -> CallRecord | None:
+        self._check()
+        return decode_record(call_id, self._calls.get(call_id, {}))
+
+    async def move(
+        self, call_id: str, event: CallEvent, changes: Mapping[str, Any], *, fence: int | None = None
+    ) -> Moved:
+        self._check()
+        stored = encode_changes(changes)
+        call = self._calls.get(call_id, {})
+        before = as_known(CallState, call.get("state", CallState.NONE), CallState.NONE)
+        after = MOVES[event].get(before) if not call or call["state"] == before else None
+        epoch = int(call.get("epoch", 0))
+        if after is None or fence not in (None, epoch):
+            return Moved(False, before, decode_record(call_id, call))
+        now_ms = self.now_ms()
+        call = {**call, **stored, "state": str(after)}
+        call.setdefault("schema", str(SCHEMA))
+        call.setdefault("created_at_ms", str(now_ms))
+        if event is CallEvent.ATTACH:
+            call["epoch"] = str(max(now_ms, epoch + 1))
+            call["attachments"] = str(int(call.get("attachments", 0)) + 1)
+            call.setdefault("first_attached_at_ms", str(now_ms))
+        if after is CallState.ENDED:
+            call.setdefault("ended_at_ms", str(now_ms))
+        self._calls[call_id] = call
+        self._created.setdefault(call_id, now_ms)
+        return Moved(True, before, decode_record(call_id, call))
+
+    async def patch(self, call_id: str, changes: Mapping[str, Any]) -> None:
+        self._check()
+        stored = encode_changes(changes)
+        if call_id in self._calls:
+            self._calls[call_id] |= stored
+
+    async def recent_calls(self, limit: int = 50, before_ms: int | None = None) -> list[CallRecord]:
+        self._check()
+        asked = [call_id for call_id, at_ms in self._created.items() if before_ms is None or at_ms < before_ms]
+        newest = sorted(asked, key=lambda call_id: (self._created[call_id], call_id), reverse=True)[: max(0, limit)]
+        return [record for call_id in newest if (record := decode_record(call_id, self._calls.get(call_id, {})))]
+
+    async def note(self, call_id: str, entries: Sequence[TimelineEntry]) -> None:
+        self._check()
+        kept = self._timelines.setdefault(call_id, [])
+        kept += [encode_entry(entry) for entry in entries]
+        del kept[:-TIMELINE_ENTRIES]
+        self._noted[call_id] = self._noted.get(call_id, 0) + len(entries)
+
+    async def timeline(self, call_id: str, after: int = 0) -> list[TimelineEntry]:
+        self._check()
+        kept = self._timelines.get(call_id, [])
+        dropped = self._noted.get(call_id, 0) - len(kept)
+        return decode_entries(kept[max(0, after - dropped) :])
+
+    # -- endings
+    async def enqueue_ending(self, call_id: str) -> None:
+        self._check()
+        self._slots.release(call_id)
+        self._outbox.setdefault(call_id, self.now_ms())
+        self._created.setdefault(call_id, self.now_ms())
+
+    async def outbox(self, limit: int = 100) -> list[str]:
+        self._check()
+        return sorted(self._outbox, key=lambda call_id: (self._outbox[call_id], call_id))[:limit]
+
+    async def outbox_done(self, call_ids: Sequence[str]) -> None:
+        self._check()
+        for call_id in call_ids:
+            self._outbox.pop(call_id, None)
+
+    async def forget_before(self, at_ms: int) -> int:
+        self._check()
+        old = [call_id for call_id, created_at_ms in self._created.items() if created_at_ms < at_ms]
+        forgotten = 0
+        for call_id in old:
+            call = self._calls.get(call_id)
+            if call is None or call["state"] == CallState.ENDED:
+                forgotten += call is not None
+                for table in (self._calls, self._created, self._timelines, self._noted):
+                    table.pop(call_id, None)
+        return forgotten
+
+    # -- nudges
+    async def nudge(self, topic: str, message: str) -> None:
+        self._check()
+        for listener in self._listeners[topic]:
+            listener.put_nowait(message)
+
+    async def nudges(self, topic: str) -> AsyncIterator[str]:
+        self._check()
+        listener: asyncio.Queue[str | None] = asyncio.Queue()
+        self._listeners[topic].append(listener)
+        try:
+            while (message := await listener.get()) is not None:
+                yield message
+            raise RegistryAway("the registry was closed")
+        finally:
+            self._listeners[topic].remove(listener)
+
+    async def close(self) -> None:
+        for listeners in self._listeners.values():
+            for listener in listeners:
+                listener.put_nowait(None)
+
+    def _check(self) -> None:
+        if self.is_away:
+            raise RegistryAway("the registry is away")

@@ -1,0 +1,308 @@
+"""The fleet's registry: Redis, with a short Lua script for whatever must be one step.
+
+Policy stays in Python: scripts are told the time, the moves of an event, the ends of leases. No connection is
+made before the first command; a command that is not answered in time is `RegistryAway`, and none is repeated.
+"""
+
+import math
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from typing import Any, TypeVar, cast
+
+from shared.calls.record import SCHEMA, CallRecord
+from shared.calls.state import MOVES, CallEvent, CallState
+from shared.fleet.worker import WorkerRecord, WorkerState, WorkerView
+from shared.registry import keys
+from shared.registry.address import RedisAddress, parse_address
+from shared.registry.connection import Connection
+from shared.registry.contract import (
+    TIMELINE_ENTRIES,
+    LapsedSlot,
+    Moved,
+    RegistryAway,
+    Reservation,
+    TimelineEntry,
+    wall_clock_ms,
+)
+from shared.registry.slots import FORGOTTEN_AFTER_MS
+from shared.registry.stored import (
+    as_known,
+    decode_entries,
+    decode_record,
+    decode_worker,
+    encode_changes,
+    encode_entry,
+    encode_worker,
+)
+
+T = TypeVar("T")
+
+PAGE = 500  # calls looked at in one step of retention
+
+
+class RedisRegistry:
+    """See `contract.Registry`. Timeouts in seconds: one answer, one connect, the wait for a free connection."""
+
+    def __init__(
+        self,
+        address: RedisAddress,
+        *,
+        clock: Callable[[], int] = wall_clock_ms,
+        command_timeout_s: float = 0.3,
+        connect_timeout_s: float = 0.3,
+        wait_s: float = 1.0,
+        max_connections: int = 32,
+    ) -> None:
+        self._clock = clock
+        self._offset_ms = 0
+        self._unsure_ms = math.inf  # the offset may be off by so much
+        self._connection = Connection(
+            address,
+            command_timeout_s=command_timeout_s,
+            connect_timeout_s=connect_timeout_s,
+            wait_s=wait_s,
+            max_connections=max_connections,
+        )
+        self._redis = self._connection.redis
+        self._scripts = self._connection.scripts
+        self._ask = self._connection.ask
+        self._run = self._connection.run
+
+    @classmethod
+    def connect(cls, url: str, **options: Any) -> "RedisRegistry":
+        """A registry at this REDIS_URL; `options` as for the class. Connects at the first command."""
+        return cls(parse_address(url), **options)
+
+    # -- time and health
+    def now_ms(self) -> int:
+        return self._clock() + self._offset_ms
+
+    async def sync_clock(self) -> int:
+        asked_ms = self._clock()
+        seconds, microseconds = await self._ask(self._redis.time)
+        answered_ms = self._clock()
+        offset_ms = int(seconds) * 1000 + int(microseconds) // 1000 - (asked_ms + answered_ms) // 2
+        unsure_ms = (answered_ms - asked_ms) // 2
+        # a slow answer (a busy start, say) knows little: what was known stands for as long as it may be true
+        if unsure_ms <= self._unsure_ms or abs(offset_ms - self._offset_ms) > unsure_ms:
+            self._offset_ms, self._unsure_ms = offset_ms, unsure_ms
+        return self._offset_ms
+
+    # -- the fleet
+    async def heartbeat(self, worker: WorkerRecord, live_calls: Sequence[str], lease_ms: int) -> None:
+        now_ms = self.now_ms()
+        await self._run(
+            self._scripts.heartbeat,
+            [*_FLEET, keys.HOLDERS, keys.slots(worker.worker_id)],
+            worker.worker_id,
+            encode_worker(worker),
+            worker.capacity,
+            "1" if worker.state is WorkerState.SERVING else "0",
+            now_ms,
+            now_ms + int(lease_ms),
+            keys.FLEET_TTL_MS,
+            now_ms - FORGOTTEN_AFTER_MS,
+            keys.SLOTS_OF,
+            *live_calls,
+        )
+
+    async def remove_worker(self, worker_id: str) -> None:
+        await self._run(self._scripts.remove_worker, [*_FLEET, keys.HOLDERS, keys.slots(worker_id)], worker_id)
+
+    async def workers(self) -> list[WorkerView]:
+        flat = await self._run(self._scripts.workers, [keys.WORKERS, keys.LEASES], self.now_ms(), keys.SLOTS_OF)
+        views = [
+            WorkerView(decode_worker(worker_id, stored or ""), int(used), _ms(lease))
+            for worker_id, stored, lease, used in zip(flat[::4], flat[1::4], flat[2::4], flat[3::4], strict=True)
+        ]
+        return sorted(views, key=lambda view: view.record.worker_id)
+
+    async def reserve(self, call_id: str, hold_ms: int, avoid: Collection[str] = ()) -> Reservation | None:
+        now_ms = self.now_ms()
+        held = await self._run(
+            self._scripts.reserve,
+            [*_FLEET, keys.HOLDERS],
+            call_id,
+            now_ms,
+            now_ms + int(hold_ms),
+            keys.FLEET_TTL_MS,
+            keys.SLOTS_OF,
+            *avoid,
+        )
+        if held is None:
+            return None
+        worker_id, stored, expires_at_ms = held
+        return Reservation(call_id, worker_id, decode_worker(worker_id, stored or "").address, _ms(expires_at_ms))
+
+    async def occupy(self, call_id: str, worker_id: str, lease_ms: int) -> bool:
+        now_ms = self.now_ms()
+        return bool(
+            await self._run(
+                self._scripts.occupy,
+                [keys.CAPACITIES, keys.HOLDERS, keys.slots(worker_id)],
+                call_id,
+                worker_id,
+                now_ms,
+                now_ms + int(lease_ms),
+                keys.FLEET_TTL_MS,
+                keys.SLOTS_OF,
+            )
+        )
+
+    async def release(self, call_id: str) -> None:
+        await self._run(self._scripts.release, [keys.HOLDERS], call_id, keys.SLOTS_OF)
+
+    async def lapsed_slots(self) -> list[LapsedSlot]:
+        flat = await self._run(self._scripts.lapsed_slots, [keys.LEASES], self.now_ms(), keys.SLOTS_OF)
+        slots = [
+            LapsedSlot(call_id, worker_id, min(_ms(slot_end), _ms(lease_end)))
+            for call_id, worker_id, slot_end, lease_end in zip(
+                flat[::4], flat[1::4], flat[2::4], flat[3::4], strict=True
+            )
+        ]
+        return sorted(slots, key=lambda slot: (slot.worker_id, slot.call_id))
+
+    # -- calls
+    async def get(self, call_id: str) -> CallRecord | None:
+        return decode_record(call_id, await self._ask(lambda: _as_awaitable(self._redis.hgetall(keys.record(call_id)))))
+
+    async def move(
+        self, call_id: str, event: CallEvent, changes: Mapping[str, Any], *, fence: int | None = None
+    ) -> Moved:
+        now_ms = self.now_ms()
+        moved, before, flat = await self._run(
+            self._scripts.move,
+            [keys.record(call_id)],
+            now_ms,
+            keys.CALL_TTL_MS,
+            "" if fence is None else fence,
+            "first_attached_at_ms" if event is CallEvent.ATTACH else "",
+            *_moves(event),
+            *_flat(encode_changes(changes)),
+            "",
+            *_flat({"schema": str(SCHEMA), "created_at_ms": str(now_ms)}),
+        )
+        state = as_known(CallState, before, CallState.NONE)
+        if moved and state is CallState.NONE:
+            await self._index(call_id, now_ms)
+        return Moved(bool(moved), state, decode_record(call_id, _map(flat)))
+
+    async def patch(self, call_id: str, changes: Mapping[str, Any]) -> None:
+        stored = encode_changes(changes)
+        if stored:
+            await self._run(self._scripts.patch, [keys.record(call_id)], keys.CALL_TTL_MS, *_flat(stored))
+
+    async def recent_calls(self, limit: int = 50, before_ms: int | None = None) -> list[CallRecord]:
+        latest = "+inf" if before_ms is None else f"({before_ms}"
+
+        async def read() -> list[CallRecord]:
+            newest = await self._redis.zrevrangebyscore(keys.CALLS, latest, "-inf", start=0, num=max(0, limit))
+            async with self._redis.pipeline(transaction=False) as pipe:
+                for call_id in newest:
+                    pipe.hgetall(keys.record(call_id))
+                found = await pipe.execute()
+            records = (decode_record(call_id, stored) for call_id, stored in zip(newest, found, strict=True))
+            return [record for record in records if record is not None]
+
+        return await self._ask(read)
+
+    async def note(self, call_id: str, entries: Sequence[TimelineEntry]) -> None:
+        if entries:
+            lines = [encode_entry(entry) for entry in entries]
+            where = [keys.timeline(call_id), keys.noted(call_id)]
+            await self._run(self._scripts.note, where, keys.CALL_TTL_MS, TIMELINE_ENTRIES, *lines)
+
+    async def timeline(self, call_id: str, after: int = 0) -> list[TimelineEntry]:
+        where = [keys.timeline(call_id), keys.noted(call_id)]
+        return decode_entries(await self._run(self._scripts.timeline, where, after))
+
+    # -- endings
+    async def enqueue_ending(self, call_id: str) -> None:
+        await self._run(
+            self._scripts.enqueue_ending,
+            [keys.HOLDERS, keys.OUTBOX, keys.CALLS],
+            call_id,
+            self.now_ms(),
+            keys.CALL_TTL_MS,
+            keys.SLOTS_OF,
+        )
+
+    async def outbox(self, limit: int = 100) -> list[str]:
+        waiting: list[str] = await self._ask(lambda: self._redis.zrange(keys.OUTBOX, 0, limit - 1))
+        return waiting if limit > 0 else []
+
+    async def outbox_done(self, call_ids: Sequence[str]) -> None:
+        if call_ids:
+            await self._ask(lambda: self._redis.zrem(keys.OUTBOX, *call_ids))
+
+    async def forget_before(self, at_ms: int) -> int:
+        forgotten, passed_over = 0, 0
+        while old := await self._created_before(at_ms, passed_over):
+            gone = []
+            for call_id in old:
+                where = [keys.record(call_id), keys.timeline(call_id), keys.noted(call_id)]
+                dropped = await self._run(self._scripts.forget, where, str(CallState.ENDED))
+                forgotten += dropped == 1
+                if dropped >= 0:
+                    gone.append(call_id)
+            passed_over += len(old) - len(gone)
+            if gone:
+                await self._ask(lambda ids=gone: self._redis.zrem(keys.CALLS, *ids))  # type: ignore[misc]
+        return forgotten
+
+    # -- nudges
+    async def nudge(self, topic: str, message: str) -> None:
+        await self._ask(lambda: self._redis.publish(keys.nudges(topic), message))
+
+    def nudges(self, topic: str) -> AsyncIterator[str]:
+        """Subscribes when the first message is asked for."""
+        return self._connection.listen(keys.nudges(topic))
+
+    async def close(self) -> None:
+        await self._connection.close()
+
+    async def _index(self, call_id: str, created_at_ms: int) -> None:
+        """List a new call among the recent ones. If this is lost, the call's ending lists it."""
+
+        async def add() -> None:
+            await self._redis.zadd(keys.CALLS, {call_id: created_at_ms}, nx=True)
+            await self._redis.pexpire(keys.CALLS, keys.CALL_TTL_MS)
+
+        try:
+            await self._ask(add)
+        except RegistryAway:
+            return  # the move itself is done, and must not look as if it were not
+
+    async def _created_before(self, at_ms: int, passed_over: int) -> list[str]:
+        found: list[str] = await self._ask(
+            lambda: self._redis.zrangebyscore(keys.CALLS, "-inf", f"({at_ms}", start=passed_over, num=PAGE)
+        )
+        return found
+
+
+_FLEET = (keys.WORKERS, keys.CAPACITIES, keys.LEASES, keys.SERVING)
+
+
+def _moves(event: CallEvent) -> list[str]:
+    """The moves of an event as move.lua is told them: their number, then from, to, stamped field."""
+    told = [str(len(MOVES[event]))]
+    for before, after in MOVES[event].items():
+        told += [str(before), str(after), "ended_at_ms" if after is CallState.ENDED else ""]
+    return told
+
+
+def _as_awaitable(answer: Awaitable[T] | T) -> Awaitable[T]:
+    """What redis-py's types call either, because its two clients share them, is always awaitable here."""
+    return cast(Awaitable[T], answer)
+
+
+def _flat(pairs: Mapping[str, str]) -> Iterable[str]:
+    return (part for pair in pairs.items() for part in pair)
+
+
+def _map(flat: Sequence[str]) -> dict[str, str]:
+    return dict(zip(flat[::2], flat[1::2], strict=True))
+
+
+def _ms(score: str) -> int:
+    """A score as whole milliseconds; Redis prints large ones as 1.7e+12 at times."""
+    return int(float(score))

@@ -1,0 +1,98 @@
+"""The slots of a fleet, in memory: what the Lua files on fleet keys do, said in Python. Pure; time is a parameter.
+
+A slot is a call's place on one worker, with a time at which it ends by itself. A call has at most one. Slots
+that have ended stay listed, uncounted, until somebody removes them: they are how the reaper finds what the dead
+left. A heartbeat sets the ends of the slots that it names, makes those that are missing, and touches no other.
+"""
+
+from collections.abc import Collection, Sequence
+
+from shared.fleet.selector import best_worker
+from shared.fleet.worker import WorkerRecord, WorkerView
+from shared.registry.contract import LapsedSlot
+
+# Slots that ended so long ago are of no use to any reaper; heartbeats remove them.
+FORGOTTEN_AFTER_MS = 24 * 3600 * 1000
+
+
+class Slots:
+    """Workers with their leases, and who holds a slot where."""
+
+    def __init__(self) -> None:
+        self._workers: dict[str, WorkerRecord] = {}
+        self._leases: dict[str, int] = {}
+        self._ends: dict[str, dict[str, int]] = {}  # worker_id → call_id → when the slot ends
+        self._holders: dict[str, str] = {}  # call_id → worker_id
+
+    def views(self, now_ms: int) -> list[WorkerView]:
+        """All workers, in order of their ids."""
+        return [
+            WorkerView(self._workers[worker_id], self._used(worker_id, now_ms), self._leases[worker_id])
+            for worker_id in sorted(self._workers)
+        ]
+
+    def worker(self, worker_id: str) -> WorkerRecord:
+        return self._workers[worker_id]
+
+    def beat(self, worker: WorkerRecord, live_calls: Sequence[str], now_ms: int, until_ms: int) -> None:
+        """A worker lives until then, and so do its live calls' slots, except those held elsewhere by now."""
+        me = worker.worker_id
+        self._workers[me] = worker
+        self._leases[me] = until_ms
+        ends = self._ends.setdefault(me, {})
+        for call_id in live_calls:
+            holder = self._holders.get(call_id)
+            if holder is None or holder == me or self._ends[holder][call_id] <= now_ms:
+                self._put(call_id, me, until_ms)
+        for call_id in [c for c, end in ends.items() if end <= now_ms - FORGOTTEN_AFTER_MS]:
+            self.release(call_id)
+
+    def remove_worker(self, worker_id: str) -> None:
+        for call_id in list(self._ends.get(worker_id, {})):
+            self.release(call_id)
+        for table in (self._workers, self._leases, self._ends):
+            table.pop(worker_id, None)
+
+    def reserve(self, call_id: str, now_ms: int, until_ms: int, avoid: Collection[str]) -> tuple[str, int] | None:
+        """The worker and the end of the call's slot: the one it holds on a fresh worker, else the best one."""
+        holder = self._holders.get(call_id)
+        if holder in avoid:
+            holder = None
+        if holder is not None and self._ends[holder][call_id] > now_ms and self._leases[holder] > now_ms:
+            return holder, self._ends[holder][call_id]
+        best = best_worker((view for view in self.views(now_ms) if view.record.worker_id not in avoid), now_ms)
+        if best is None:
+            return None
+        self._put(call_id, best.record.worker_id, until_ms)
+        return best.record.worker_id, until_ms
+
+    def occupy(self, call_id: str, worker_id: str, now_ms: int, until_ms: int) -> bool:
+        """The call's slot on this worker lasts until then, if it has one or one is free. Unknown workers have none."""
+        if worker_id not in self._workers:
+            return False
+        holds = self._ends[worker_id].get(call_id, 0) > now_ms
+        if not holds and self._used(worker_id, now_ms) >= self._workers[worker_id].capacity:
+            return False
+        self._put(call_id, worker_id, until_ms)
+        return True
+
+    def release(self, call_id: str) -> None:
+        holder = self._holders.pop(call_id, None)
+        if holder is not None:
+            del self._ends[holder][call_id]
+
+    def lapsed(self, now_ms: int) -> list[LapsedSlot]:
+        slots = (
+            LapsedSlot(call_id, worker_id, min(end, self._leases[worker_id]))
+            for worker_id in sorted(self._workers)
+            for call_id, end in sorted(self._ends[worker_id].items())
+        )
+        return [slot for slot in slots if slot.ended_at_ms <= now_ms]
+
+    def _put(self, call_id: str, worker_id: str, until_ms: int) -> None:
+        self.release(call_id)
+        self._ends[worker_id][call_id] = until_ms
+        self._holders[call_id] = worker_id
+
+    def _used(self, worker_id: str, now_ms: int) -> int:
+        return sum(end > now_ms for end in self._ends[worker_id].values())

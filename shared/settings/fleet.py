@@ -1,0 +1,284 @@
+"""What every process of a fleet is told, and how settings are read.
+
+A setting is an environment variable, a line in `.env`, or, for secrets, a file named by `NAME_FILE`. An unknown
+`SFVOPI_…` variable is refused with the nearest known name: a typo that is ignored is found in production.
+"""
+
+import difflib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic.fields import FieldInfo
+from pydantic_settings import (
+    BaseSettings,
+    DotEnvSettingsSource,
+    EnvSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
+T = TypeVar("T", bound="FleetSettings")
+
+LOCAL_REDIS = SecretStr("redis://127.0.0.1:6379/0")
+LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+MOST_PORTS = 65535
+SHORTEST_TOKEN_KEY = 16  # characters; a shorter one is warned of
+SHORT_TOKEN_KEY = (
+    f"a key of fewer than {SHORTEST_TOKEN_KEY} characters can be found by trying: whoever has it can attach streams"
+)
+TOKEN_KEY_REMEDY = "make one with `openssl rand -hex 32`, the same on all gateways and workers"  # noqa: S105
+
+
+class SettingsError(Exception):
+    """The settings cannot be used; the message says which and what to do."""
+
+
+def env(name: str) -> AliasChoices:
+    """The environment variable of a field, and the same name in lower case (pydantic's own spelling)."""
+    return AliasChoices(name, name.lower())
+
+
+class SecretFiles(PydanticBaseSettingsSource):
+    """`NAME_FILE=/run/secrets/name` in place of `NAME=…`, for every setting."""
+
+    def __init__(self, settings_cls: type[BaseSettings], dotenv: DotEnvSettingsSource) -> None:
+        super().__init__(settings_cls)
+        self._environment = {**{k.upper(): v for k, v in dotenv.env_vars.items()}, **os.environ}
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        name = variable_of(field, field_name)
+        path = self._environment.get(f"{name}_FILE")
+        if not path:
+            return None, field_name, False
+        if self._environment.get(name):
+            raise SettingsError(f"{name} and {name}_FILE are both set; keep one of them")
+        return read_file(f"{name}_FILE", Path(path)).strip(), field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        values = {}
+        for name, field in self.settings_cls.model_fields.items():
+            value, key, _ = self.get_field_value(field, name)
+            if value is not None:
+                values[variable_of(field, key)] = value
+        return values
+
+
+def read_file(setting: str, path: Path) -> str:
+    """A file that a setting names. Raises `SettingsError`, which quotes nothing of it."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise SettingsError(f"{setting}: cannot read {path}: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise SettingsError(f"{setting}: {path} is not UTF-8 text (at byte {error.start}); save it as UTF-8") from None
+
+
+def read_env_file() -> str:
+    """The text of `./.env`, empty when there is none. Raises `SettingsError`."""
+    path = Path(".env")
+    return read_file("settings", path) if path.is_file() else ""
+
+
+def variable_of(field: FieldInfo, name: str) -> str:
+    """The environment variable of a field."""
+    alias = field.validation_alias
+    return str(alias.choices[0]) if isinstance(alias, AliasChoices) else name.upper()
+
+
+class FleetSettings(BaseSettings):
+    """Shared by gateway, worker and housekeeping. Times in seconds unless the name says otherwise."""
+
+    model_config = SettingsConfigDict(
+        env_file=".env",
+        env_file_encoding="utf-8",
+        extra="ignore",
+        populate_by_name=True,
+        frozen=True,
+        allow_inf_nan=False,  # no deadline is endless
+    )
+
+    redis_url: SecretStr = Field(
+        LOCAL_REDIS,
+        validation_alias=env("REDIS_URL"),
+        description="redis://, rediss://, unix:// or redis+sentinel://host:26379,host:26379/service/db",
+    )
+    token_secrets: SecretStr = Field(
+        SecretStr(""),
+        validation_alias=env("SFVOPI_TOKEN_SECRETS"),
+        description="Keys that sign stream URLs, comma separated, 16 characters or more each; "
+        "the first signs, all verify. Same on every process.",
+    )
+    api_token: SecretStr = Field(
+        SecretStr(""),
+        validation_alias=env("SFVOPI_API_TOKEN"),
+        description="Bearer token of the internal API. Empty: the API answers on loopback only.",
+    )
+    numbers_file: Path | None = Field(
+        None,
+        validation_alias=env("SFVOPI_BOTS"),
+        description="TOML file with a table per dialled number: bot, codec, sample_rate.",
+    )
+    default_bot: str = Field(
+        "worker.bots.receptionist:bot",
+        validation_alias=env("SFVOPI_BOT"),
+        description="module:function of the bot for numbers that the file does not name.",
+    )
+    codec: str = Field("PCMA", validation_alias=env("SFVOPI_CODEC"), description="PCMA, PCMU or L16.")
+    sample_rate: int = Field(
+        8000,
+        validation_alias=env("SFVOPI_SAMPLE_RATE"),
+        description="Hz. The trunk is 8000: more costs and gains nothing.",
+    )
+    max_call_s: float = Field(
+        3600, gt=0, validation_alias=env("SFVOPI_MAX_CALL_S"), description="Longest call; then it is ended."
+    )
+    attach_by_s: float = Field(
+        60,
+        gt=0,
+        validation_alias=env("SFVOPI_ATTACH_BY_S"),
+        description="How long a slot waits for the first stream of an answered call.",
+    )
+    reconnect_window_s: float = Field(
+        10,
+        ge=0,
+        validation_alias=env("SFVOPI_RECONNECT_WINDOW_S"),
+        description="How long a session waits for a stream that closed without a hangup; 0: end at once.",
+    )
+    heartbeat_s: float = Field(
+        1, gt=0, validation_alias=env("SFVOPI_HEARTBEAT_S"), description="Between heartbeats of a process."
+    )
+    lease_s: float = Field(
+        5,
+        gt=0,
+        validation_alias=env("SFVOPI_LEASE_S"),
+        description="A worker (and its slots) that is silent for so long counts as dead.",
+    )
+    drain_deadline_s: float = Field(
+        3600,
+        gt=0,
+        validation_alias=env("SFVOPI_DRAIN_DEADLINE_S"),
+        description="For calls to finish on SIGTERM; what is left then is cut.",
+    )
+    retention_s: float = Field(
+        7 * 86400,
+        gt=0,
+        validation_alias=env("SFVOPI_RETENTION_S"),
+        description="How long records of ended calls are kept.",
+    )
+    transcripts: bool = Field(
+        False,
+        validation_alias=env("SFVOPI_TRANSCRIPTS"),
+        description="on: what was said goes into the call's timeline (never into logs).",
+    )
+    log_level: str = Field("INFO", validation_alias=env("SFVOPI_LOG_LEVEL"))
+
+    @field_validator("log_level")
+    @classmethod
+    def _is_a_level(cls, given: str) -> str:
+        if given.upper() not in LOG_LEVELS:
+            raise ValueError(f"must be one of {', '.join(LOG_LEVELS)}")
+        return given.upper()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        assert isinstance(dotenv_settings, DotEnvSettingsSource)
+        assert isinstance(env_settings, EnvSettingsSource)
+        return init_settings, env_settings, dotenv_settings, SecretFiles(settings_cls, dotenv_settings)
+
+    @field_validator("redis_url")
+    @classmethod
+    def _names_a_redis(cls, url: SecretStr) -> SecretStr:
+        from shared.registry.address import parse_address  # brings redis-py, which who only imports us need not have
+
+        given = url.get_secret_value() or LOCAL_REDIS.get_secret_value()  # `REDIS_URL=` is not set
+        parse_address(given)  # its errors name the fault and never quote the URL, which may hold a password
+        return SecretStr(given)
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if 3 * self.heartbeat_s > self.lease_s:
+            raise ValueError(
+                f"SFVOPI_LEASE_S ({self.lease_s:g}) must be at least three heartbeats "
+                f"(3 × SFVOPI_HEARTBEAT_S = {3 * self.heartbeat_s:g}), or one late beat loses a worker"
+            )
+        return self
+
+    @property
+    def token_keys(self) -> list[str]:
+        """The keys of stream tokens, the signing one first."""
+        return split(self.token_secrets)
+
+    @property
+    def has_short_token_key(self) -> bool:
+        """Whether one of them could be found by trying."""
+        return any(len(key) < SHORTEST_TOKEN_KEY for key in self.token_keys)
+
+    @classmethod
+    def read(cls: type[T], **given: Any) -> T:
+        """Read the settings. Raises `SettingsError` with all that is wrong, a line each."""
+        _refuse_unknown_names()
+        try:
+            return cls(**given)
+        except ValidationError as error:
+            raise SettingsError("\n".join(_lines(cls, error))) from None
+
+
+class CallLimits:
+    """Names of the times that follow from others, so that they are computed in one place."""
+
+    STREAM_GRACE_S = 60  # stream_timeout is the longest call plus this
+    TOKEN_GRACE_S = 300  # and the token is good for the longest call plus this
+
+
+def split(value: SecretStr) -> list[str]:
+    """A comma-separated secret as its parts."""
+    return [part.strip() for part in value.get_secret_value().split(",") if part.strip()]
+
+
+def known_names() -> set[str]:
+    """Every variable that any process of ours reads."""
+    pending: list[type[FleetSettings]] = [FleetSettings]
+    names: set[str] = set()
+    while pending:
+        model = pending.pop()
+        pending += model.__subclasses__()
+        for field_name, field in model.model_fields.items():
+            name = variable_of(field, field_name)
+            names |= {name, f"{name}_FILE"}
+    return names
+
+
+def _refuse_unknown_names() -> None:
+    names = known_names()
+    for name in sorted(_given_names()):
+        if name.startswith("SFVOPI_") and name not in names:
+            near = difflib.get_close_matches(name, names, n=1)
+            hint = f"; did you mean {near[0]}?" if near else "; `sfvopi settings` lists all"
+            raise SettingsError(f"{name} is not a setting{hint}")
+
+
+def _given_names() -> Iterator[str]:
+    yield from os.environ
+    for line in read_env_file().splitlines():
+        name, equals, _ = line.removeprefix("export ").partition("=")
+        if equals and not name.lstrip().startswith("#"):
+            yield name.strip()
+
+
+def _lines(model: type[FleetSettings], error: ValidationError) -> Iterator[str]:
+    variables = {name: variable_of(field, name) for name, field in model.model_fields.items()}
+    for fault in error.errors(include_url=False, include_input=False):
+        where = str(fault["loc"][0]) if fault["loc"] else ""
+        name = variables.get(where, where)
+        message = fault["msg"].removeprefix("Value error, ")
+        yield message if message.startswith(name) else f"{name}: {message}"

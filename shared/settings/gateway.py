@@ -1,0 +1,101 @@
+"""Settings of a gateway process."""
+
+import ipaddress
+import re
+from pathlib import Path
+from typing import Self
+from urllib.parse import urlsplit
+
+from pydantic import Field, SecretStr, model_validator
+
+from shared.settings.fleet import MOST_PORTS, FleetSettings, env, split
+
+_PATH_SEGMENT = re.compile(r"[A-Za-z0-9._~-]+")
+
+
+class GatewaySettings(FleetSettings):
+    """Where the gateway listens, and what the carrier is told."""
+
+    public_wss_url: str = Field(
+        "",
+        validation_alias=env("PUBLIC_WSS_URL"),
+        description="wss://host/ws as the carrier reaches it; ws:// only on loopback. The token is appended.",
+    )
+    host: str = Field("127.0.0.1", validation_alias=env("SFVOPI_GATEWAY_HOST"))
+    port: int = Field(
+        3000, ge=0, le=MOST_PORTS, validation_alias=env("SFVOPI_GATEWAY_PORT"), description="Webhooks and streams."
+    )
+    internal_host: str = Field("127.0.0.1", validation_alias=env("SFVOPI_GATEWAY_INTERNAL_HOST"))
+    internal_port: int = Field(
+        9000,
+        ge=0,
+        le=MOST_PORTS,
+        validation_alias=env("SFVOPI_GATEWAY_INTERNAL_PORT"),
+        description="Route, health, metrics, API.",
+    )
+    gateway_id: str = Field(
+        "", validation_alias=env("SFVOPI_GATEWAY_ID"), description="Default: host name and process."
+    )
+    webhook_secrets: SecretStr = Field(
+        SecretStr(""),
+        validation_alias=env("SFVOPI_WEBHOOK_SECRETS"),
+        description="One or two, comma separated: only /webhook/<secret>/… answers then.",
+    )
+    busy_wav: Path | None = Field(
+        None,
+        validation_alias=env("SFVOPI_BUSY_WAV"),
+        description="What a caller hears whom no worker can take: a mono 16-bit WAV. Default: a short English message.",
+    )
+    keep_call_alive: bool = Field(
+        False,
+        validation_alias=env("SFVOPI_KEEP_CALL_ALIVE"),
+        description="Send keep_call_alive in the answer (in older SFVoPI documents only).",
+    )
+    bidirectional: bool = Field(
+        False,
+        validation_alias=env("SFVOPI_BIDIRECTIONAL"),
+        description="Send bidirectional in the answer (in older SFVoPI documents only).",
+    )
+
+    @property
+    def webhook_keys(self) -> list[str]:
+        return split(self.webhook_secrets)
+
+    @model_validator(mode="after")
+    def _carrier_can_reach_us(self) -> Self:
+        if not self.public_wss_url:
+            raise ValueError(
+                "PUBLIC_WSS_URL is not set: give the address of this gateway as the carrier reaches it, "
+                "such as wss://bots.example.com/ws"
+            )
+        url = urlsplit(self.public_wss_url)
+        if url.scheme != "wss" and not (url.scheme == "ws" and is_loopback(url.hostname)):
+            raise ValueError(
+                f"PUBLIC_WSS_URL must start with wss:// (it is {url.scheme or 'no'}://): SFVoPI connects to "
+                "nothing else. Put TLS in front (nginx, a tunnel) and give its address; ws:// is for loopback"
+            )
+        if not url.hostname or url.query or url.fragment:
+            raise ValueError("PUBLIC_WSS_URL must be wss://host[:port]/path, without query or fragment")
+        if not self.token_keys:
+            raise ValueError(
+                "SFVOPI_TOKEN_SECRETS is not set: make one with `openssl rand -hex 32` and give the same to "
+                "all gateways and workers"
+            )
+        if len(self.webhook_keys) > 2:
+            raise ValueError("SFVOPI_WEBHOOK_SECRETS takes at most two: the new one and the old one")
+        if not all(_PATH_SEGMENT.fullmatch(key) for key in self.webhook_keys):
+            raise ValueError(
+                "SFVOPI_WEBHOOK_SECRETS become part of a URL's path: letters, digits and - . _ ~ only, as "
+                "`openssl rand -hex 32` makes them"
+            )
+        return self
+
+
+def is_loopback(host: str | None) -> bool:
+    """Whether a host name or address can only be this machine."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host or "").is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,131 @@
+"""Settings of a worker process, and of the services that its bots use."""
+
+import ipaddress
+from pathlib import Path
+from typing import Self
+
+from pydantic import Field, SecretStr, field_validator, model_validator
+
+from shared.settings.fleet import MOST_PORTS, FleetSettings, env
+
+
+class WorkerSettings(FleetSettings):
+    """Where the worker listens, how many calls it takes, which deadlines end them, which services speak."""
+
+    host: str = Field("127.0.0.1", validation_alias=env("SFVOPI_WORKER_HOST"))
+    port: int = Field(
+        0,
+        ge=0,
+        le=MOST_PORTS,
+        validation_alias=env("SFVOPI_WORKER_PORT"),
+        description="Streams and internal API; 0: any free port.",
+    )
+    address: str = Field(
+        "",
+        validation_alias=env("SFVOPI_WORKER_ADDRESS"),
+        description="IP:port at which gateways and nginx reach this worker. Default: host and port listened on.",
+    )
+    worker_id: str = Field("", validation_alias=env("SFVOPI_WORKER_ID"), description="Default: host name and process.")
+    calls_per_worker: int = Field(
+        10, gt=0, validation_alias=env("SFVOPI_CALLS_PER_WORKER"), description="Slots of this process."
+    )
+
+    start_deadline_s: float = Field(
+        5, gt=0, validation_alias=env("SFVOPI_START_DEADLINE_S"), description="For `start` on a new stream."
+    )
+    media_timeout_s: float = Field(
+        10,
+        gt=0,
+        validation_alias=env("SFVOPI_MEDIA_TIMEOUT_S"),
+        description="A stream without any message for so long is dead: media flows even in silence.",
+    )
+    idle_s: float = Field(
+        120,
+        gt=0,
+        validation_alias=env("SFVOPI_IDLE_S"),
+        description="A call in which nobody speaks is ended.",
+    )
+    end_grace_s: float = Field(
+        5, gt=0, validation_alias=env("SFVOPI_END_GRACE_S"), description="For a pipeline to end by itself."
+    )
+    cancel_grace_s: float = Field(
+        2,
+        gt=0,
+        validation_alias=env("SFVOPI_CANCEL_GRACE_S"),
+        description="For a cancelled pipeline to be gone.",
+    )
+    send_lead_ms: int = Field(
+        200,
+        ge=0,
+        le=1000,
+        validation_alias=env("SFVOPI_SEND_LEAD_MS"),
+        description="How far audio is sent ahead of its playing, so that a late moment of ours is not heard.",
+    )
+
+    apology_wav: Path | None = Field(
+        None,
+        validation_alias=env("SFVOPI_APOLOGY_WAV"),
+        description="What a caller hears when the bot or a provider fails (16-bit mono); default: our own words.",
+    )
+    rehearse: bool = Field(
+        True,
+        validation_alias=env("SFVOPI_REHEARSE"),
+        description="Build every bot's pipeline once before the first call: warms it, and finds a missing VAD.",
+    )
+    pipecat_log_level: str = Field(
+        "WARNING",
+        validation_alias=env("SFVOPI_PIPECAT_LOG_LEVEL"),
+        description="Of Pipecat's own lines. DEBUG holds what callers say: INFO is the lowest that is taken.",
+    )
+
+    stt: str = Field("", validation_alias=env("SFVOPI_STT"), description="deepgram, openai, elevenlabs, whisper …")
+    llm: str = Field("", validation_alias=env("SFVOPI_LLM"), description="openai, scripted …")
+    tts: str = Field("", validation_alias=env("SFVOPI_TTS"), description="cartesia, elevenlabs, openai, piper …")
+    deepgram_api_key: SecretStr = Field(SecretStr(""), validation_alias=env("DEEPGRAM_API_KEY"))
+    openai_api_key: SecretStr = Field(SecretStr(""), validation_alias=env("OPENAI_API_KEY"))
+    cartesia_api_key: SecretStr = Field(SecretStr(""), validation_alias=env("CARTESIA_API_KEY"))
+    elevenlabs_api_key: SecretStr = Field(SecretStr(""), validation_alias=env("ELEVENLABS_API_KEY"))
+    deepgram_url: str = Field("", validation_alias=env("DEEPGRAM_URL"), description="Other than the provider's own.")
+    openai_base_url: str = Field("", validation_alias=env("OPENAI_BASE_URL"), description="Likewise.")
+    cartesia_url: str = Field("", validation_alias=env("CARTESIA_URL"), description="Likewise.")
+    elevenlabs_url: str = Field("", validation_alias=env("ELEVENLABS_URL"), description="Likewise.")
+    llm_model: str = Field("gpt-4o-mini", validation_alias=env("SFVOPI_LLM_MODEL"))
+    max_reply_tokens: int = Field(
+        120,
+        gt=0,
+        validation_alias=env("SFVOPI_MAX_REPLY_TOKENS"),
+        description="Replies on a phone are short.",
+    )
+    voice: str = Field("", validation_alias=env("SFVOPI_VOICE"), description="The provider's voice id.")
+    piper_voice: Path | None = Field(
+        None, validation_alias=env("SFVOPI_PIPER_VOICE"), description=".onnx of a piper voice of your own."
+    )
+    piper_url: str = Field(
+        "",
+        validation_alias=env("SFVOPI_PIPER_URL"),
+        description="A running piper HTTP server; default: start one.",
+    )
+    whisper_model: Path | None = Field(
+        None,
+        validation_alias=env("SFVOPI_WHISPER_MODEL"),
+        description="Folder of a faster-whisper model of your own.",
+    )
+
+    @field_validator("address")
+    @classmethod
+    def _can_be_reached_without_looking_it_up(cls, given: str) -> str:
+        host, _, port = given.rpartition(":")
+        try:
+            if given:
+                ipaddress.ip_address(host.strip("[]"))
+                if not 0 < int(port) <= MOST_PORTS:
+                    raise ValueError
+        except ValueError:
+            raise ValueError("must be IP:port, such as 10.0.0.7:9100 or [fd00::7]:9100, and no name") from None
+        return given
+
+    @model_validator(mode="after")
+    def _can_verify_tokens(self) -> Self:
+        if not self.token_keys:
+            raise ValueError("SFVOPI_TOKEN_SECRETS is not set: give this worker the gateways' secret")
+        return self

@@ -1,0 +1,1 @@
+"""What operators see: the catalogue of metrics, logs, health."""

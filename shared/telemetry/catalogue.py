@@ -1,0 +1,197 @@
+"""Every metric that any of our processes has, declared once.
+
+Names are `sfvopi_<subject>_<unit>[_total]`. Labels take values from closed sets only; a call id or a number is
+never one. "Per call" means observed once per call. Figures marked `figure` also stand in the call's record
+under that name, so that one call can be looked at by itself.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from shared.calls.outcome import Reason, Result
+from shared.sfvopi.errors import DropReason
+from shared.tokens import TokenFault
+
+Kind = Literal["counter", "gauge", "histogram"]
+
+SECONDS_SHORT = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+SECONDS_SPEECH = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0)
+SECONDS_CALL = (1.0, 5.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1200.0, 1800.0, 3600.0)
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One metric: its kind, full name, help text, labels with their closed sets, buckets, and figure name."""
+
+    kind: Kind
+    name: str
+    help: str
+    labels: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    buckets: tuple[float, ...] = ()
+    figure: str = ""
+
+
+WEBHOOKS = ("answer", "fallback", "hangup", "ring")
+WEBHOOK_RESULTS = ("accepted", "refused", "rejected", "duplicate", "error")
+STAGES = ("stt", "llm", "tts", "total")
+STREAM_REFUSALS = (
+    "token",
+    "ended",
+    "not_attached_in_time",
+    "unknown_call",
+    "busy",
+    "full",
+    "draining",
+    "registry_away",
+)
+PROVIDERS = ("deepgram", "openai", "cartesia", "elevenlabs", "whisper", "scripted", "piper", "other")
+PROVIDER_FAULTS = ("auth", "rate_limit", "timeout", "connection", "server", "other")
+
+WEBHOOK_SECONDS = Metric(
+    "histogram",
+    "sfvopi_webhook_seconds",
+    "Time to answer a webhook.",
+    (("webhook", WEBHOOKS), ("result", WEBHOOK_RESULTS)),
+    SECONDS_SHORT,
+)
+ADMISSIONS = Metric(
+    "counter",
+    "sfvopi_admissions_total",
+    "Answer webhooks by what was decided.",
+    (("result", ("reserved", "repeated", "refused", "busy_message", "ended", "registry_away")),),
+)
+ROUTES = Metric(
+    "counter",
+    "sfvopi_routes_total",
+    "Decisions where a stream goes.",
+    (("result", ("routed", "busy_message", *STREAM_REFUSALS, "worker_away", "worker_refused")),),
+)
+TOKENS_REFUSED = Metric(
+    "counter",
+    "sfvopi_tokens_refused_total",
+    "Stream tokens that were refused.",
+    (("fault", tuple(TokenFault)),),
+)
+LEGS = Metric("gauge", "sfvopi_legs", "Relayed streams that this gateway holds now.")
+LEG_FRAMES_DROPPED = Metric(
+    "counter",
+    "sfvopi_leg_frames_dropped_total",
+    "Frames dropped because the other side was too slow.",
+    (("direction", ("to_worker", "to_carrier")),),
+)
+REATTACHMENTS = Metric(
+    "counter",
+    "sfvopi_reattachments_total",
+    "Relayed calls whose worker was lost: attached to another one, or closed because there was none.",
+    (("result", ("attached", "failed")),),
+)
+CALLS = Metric(
+    "counter",
+    "sfvopi_calls_total",
+    "Calls by outcome, counted where they ended.",
+    (("result", tuple(Result)), ("reason", tuple(Reason))),
+)
+ACTIVE_CALLS = Metric("gauge", "sfvopi_active_calls", "Sessions of this worker now.")
+CAPACITY = Metric("gauge", "sfvopi_capacity_calls", "Calls that this worker takes at most; 0 while it does not serve.")
+ANSWER_SECONDS = Metric(
+    "histogram",
+    "sfvopi_answer_seconds",
+    "Per call: from the answer webhook to its response.",
+    buckets=SECONDS_SHORT,
+    figure="answer_ms",
+)
+ATTACH_SECONDS = Metric(
+    "histogram",
+    "sfvopi_attach_seconds",
+    "Per call: from the answer to the first stream at the worker.",
+    buckets=SECONDS_SHORT,
+    figure="attach_ms",
+)
+FIRST_AUDIO_SECONDS = Metric(
+    "histogram",
+    "sfvopi_first_audio_seconds",
+    "Per call: from `start` to the first playAudio.",
+    buckets=SECONDS_SPEECH,
+    figure="first_audio_ms",
+)
+CALL_SECONDS = Metric(
+    "histogram",
+    "sfvopi_call_seconds",
+    "Per call: how long it had a session.",
+    buckets=SECONDS_CALL,
+    figure="session_s",
+)
+TURN_SECONDS = Metric(
+    "histogram",
+    "sfvopi_turn_seconds",
+    "Per turn: from the caller's last word to the bot's first, by stage.",
+    (("stage", STAGES),),
+    SECONDS_SPEECH,
+    figure="turn_ms",
+)
+BARGE_IN_SECONDS = Metric(
+    "histogram",
+    "sfvopi_barge_in_seconds",
+    "Per interruption: from the caller's first loud frame to clearAudio.",
+    buckets=SECONDS_SPEECH,
+    figure="barge_in_ms",
+)
+FRAME_LATENESS_SECONDS = Metric(
+    "histogram",
+    "sfvopi_frame_lateness_seconds",
+    "Per call: the worst lateness of a frame sent to the carrier.",
+    buckets=SECONDS_SHORT,
+    figure="frame_lateness_ms",
+)
+LOOP_LAG_SECONDS = Metric(
+    "histogram",
+    "sfvopi_loop_lag_seconds",
+    "How late the event loop wakes, sampled ten times a second.",
+    buckets=SECONDS_SHORT,
+)
+FRAMES_DROPPED = Metric(
+    "counter",
+    "sfvopi_frames_dropped_total",
+    "WebSocket messages of the carrier that could not be used.",
+    (("reason", tuple(DropReason)),),
+)
+STREAMS = Metric(
+    "counter",
+    "sfvopi_streams_total",
+    "Streams that reached this worker.",
+    (("result", ("attached", "adopted", "replaced", *STREAM_REFUSALS, "no_start")),),
+)
+UPGRADE_HEADER_MISMATCH = Metric(
+    "counter",
+    "sfvopi_upgrade_header_mismatch_total",
+    "Streams whose X-Call-UUID was not the token's call.",
+    (("kind", ("absent", "different")),),
+)
+PROVIDER_ERRORS = Metric(
+    "counter",
+    "sfvopi_provider_errors_total",
+    "Errors of speech and language providers.",
+    (("provider", PROVIDERS), ("fault", PROVIDER_FAULTS)),
+)
+STUCK_SESSIONS = Metric(
+    "counter",
+    "sfvopi_stuck_sessions_total",
+    "Sessions that had to be cut.",
+    (("step", ("cancelled", "abandoned")),),
+)
+SESSION_TASKS_LEFT = Metric(
+    "counter", "sfvopi_session_tasks_left_total", "Tasks that a session left behind and that were cancelled."
+)
+REGISTRY_ERRORS = Metric("counter", "sfvopi_registry_errors_total", "Calls to the registry that failed.")
+CLOCK_OFFSET_SECONDS = Metric("gauge", "sfvopi_clock_offset_seconds", "This process' clock against the registry's.")
+READY = Metric("gauge", "sfvopi_ready", "1 when this process is ready, else 0.")
+OUTBOX_CLOSED = Metric("counter", "sfvopi_records_closed_total", "Call records that housekeeping closed.")
+REAPED = Metric(
+    "counter",
+    "sfvopi_reaped_total",
+    "What housekeeping ended for the dead.",
+    (("kind", ("never_attached", "worker_lost", "rang_on", "already_ended", "worker")),),
+)
+BUILD = Metric("gauge", "sfvopi_build_info", "Always 1; the version of this process is in its labels.")
+
+CATALOGUE: tuple[Metric, ...] = tuple(value for value in list(globals().values()) if isinstance(value, Metric))

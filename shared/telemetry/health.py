@@ -1,0 +1,38 @@
+"""Is this process alive, is it ready, and if not, why: an enum that /readyz, metrics and `sfvopi` speak."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class Readiness(StrEnum):
+    """Ready, or the first reason why not."""
+
+    READY = "ready"
+    STARTING = "starting"
+    DRAINING = "draining"
+    REGISTRY_AWAY = "registry_away"
+    SIDE_TASK_DIED = "side_task_died"
+    NO_BOT = "no_bot"  # a bot cannot be imported
+
+
+@dataclass
+class Health:
+    """What the process knows of itself. Whoever learns something sets it; `/readyz` reads it."""
+
+    started: bool = False
+    draining: bool = False
+    registry_away: bool = False
+    bot_missing: bool = False
+    dead_tasks: list[str] = field(default_factory=list)
+
+    @property
+    def readiness(self) -> Readiness:
+        if self.draining:
+            return Readiness.DRAINING
+        if self.dead_tasks:
+            return Readiness.SIDE_TASK_DIED
+        if self.bot_missing:
+            return Readiness.NO_BOT
+        if not self.started:
+            return Readiness.STARTING
+        return Readiness.REGISTRY_AWAY if self.registry_away else Readiness.READY

@@ -1,0 +1,226 @@
+"""Redis and its in-memory twin do the same, whatever happens in whatever order, and no slot is lost or doubled."""
+
+import asyncio
+from collections.abc import Coroutine, Iterator
+from typing import Any, ClassVar
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from shared.calls.outcome import Reason
+from shared.calls.state import CallEvent
+from shared.fleet.selector import best_worker
+from shared.fleet.worker import WorkerRecord, WorkerState
+from shared.registry import MemoryRegistry, RedisRegistry, Registry, TimelineEntry
+from shared.registry.endings import end_call
+from tests.conftest import Clock, empty
+
+LEASE_MS = 5_000
+HOLD_MS = 12_000
+CAPACITIES = {"w1": 1, "w2": 2, "w3": 2}
+WORKERS = st.sampled_from(list(CAPACITIES))
+CALLS = st.sampled_from([f"c{n}" for n in range(6)])
+
+
+class Twins(RuleBasedStateMachine):
+    """Both registries live through the same; workers are as real ones: they name the calls that they hold."""
+
+    url: ClassVar[str]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.runner = asyncio.Runner()
+        self.clock = Clock()
+        self.sessions: dict[str, set[str]] = {worker_id: set() for worker_id in CAPACITIES}
+        self.memory = MemoryRegistry(clock=self.clock)
+        self.redis = RedisRegistry.connect(self.url, clock=self.clock, command_timeout_s=10)
+
+    def run(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        return self.runner.run(coroutine)
+
+    def both(self, method: str, *args: Any, **kwargs: Any) -> Any:
+        """Ask both, and hold their answers together."""
+        answers = [self.run(getattr(twin, method)(*args, **kwargs)) for twin in (self.memory, self.redis)]
+        assert answers[0] == answers[1], method
+        return answers[0]
+
+    def stop_sessions(self, call_id: str, but: str = "") -> None:
+        for worker_id, calls in self.sessions.items():
+            if worker_id != but:
+                calls.discard(call_id)
+
+    @initialize()
+    def start(self) -> None:
+        self.run(empty(self.url))
+        self.wait(0, set())
+
+    @rule(worker_id=WORKERS, state=st.sampled_from([*WorkerState, WorkerState.SERVING]))
+    def beat(self, worker_id: str, state: WorkerState) -> None:
+        record = WorkerRecord(worker_id, "127.0.0.1:1", state, CAPACITIES[worker_id])
+        self.both("heartbeat", record, sorted(self.sessions[worker_id]), LEASE_MS)
+
+    @rule(worker_id=WORKERS)
+    def crash(self, worker_id: str) -> None:
+        self.sessions[worker_id].clear()
+
+    @precondition(lambda self: self.clock.at_ms % 5 == 0)  # now and then
+    @rule(worker_id=WORKERS)
+    def remove(self, worker_id: str) -> None:
+        self.sessions[worker_id].clear()
+        self.both("remove_worker", worker_id)
+
+    @rule(call_id=CALLS, times=st.integers(1, 2), avoid=st.just(set()) | st.sets(WORKERS))
+    def reserve(self, call_id: str, times: int, avoid: set[str]) -> None:
+        for _ in range(times):
+            self.both("reserve", call_id, HOLD_MS, avoid)
+
+    @rule(call_id=CALLS, worker_id=WORKERS)
+    def occupy(self, call_id: str, worker_id: str) -> None:
+        held = self.sessions[worker_id]
+        if call_id not in held and len(held) >= CAPACITIES[worker_id]:
+            return  # the worker itself is the last authority
+        if self.both("occupy", call_id, worker_id, LEASE_MS):
+            held.add(call_id)
+            self.stop_sessions(call_id, but=worker_id)
+
+    @rule(call_id=CALLS)
+    def release(self, call_id: str) -> None:
+        self.stop_sessions(call_id)
+        self.both("release", call_id)
+
+    @rule(call_id=CALLS, event=st.sampled_from(CallEvent), fence=st.sampled_from(["none", "epoch", "old"]))
+    def move(self, call_id: str, event: CallEvent, fence: str) -> None:
+        record = self.both("get", call_id)
+        epoch = record.epoch if record else 0
+        at = {"none": None, "epoch": epoch, "old": epoch - 1}[fence]
+        self.both("move", call_id, event, {"detail": str(event), "figures": {str(event): 1}}, fence=at)
+
+    @rule(call_id=CALLS, times=st.integers(1, 2))
+    def end(self, call_id: str, times: int) -> None:
+        self.stop_sessions(call_id)
+        for _ in range(times):
+            moved = [self.run(end_call(twin, call_id, Reason.IDLE)) for twin in (self.memory, self.redis)]
+            assert moved[0] == moved[1]
+
+    @rule(call_id=CALLS)
+    def patch_and_note(self, call_id: str) -> None:
+        self.both("patch", call_id, {"detail": "patched", "figures": {"turns": 2}})
+        self.both("note", call_id, [TimelineEntry(self.clock(), "gateway:g", "turn", {"n": 1})])
+        self.both("timeline", call_id, 1)
+
+    @rule()
+    def reap(self) -> None:
+        for call_id, _, _ in self.both("lapsed_slots"):
+            self.both("enqueue_ending", call_id)
+            self.stop_sessions(call_id)
+
+    @rule(limit=st.integers(1, 4))
+    def close_records(self, limit: int) -> None:
+        self.both("outbox_done", self.both("outbox", limit))
+
+    @rule()
+    def forget(self) -> None:
+        self.both("forget_before", self.clock() - HOLD_MS)
+
+    @rule(ms=st.sampled_from([0, 1, 1_000, LEASE_MS - 1, LEASE_MS, HOLD_MS]), silent=st.sets(WORKERS, max_size=2))
+    def wait(self, ms: int, silent: set[str]) -> None:
+        """Time goes by, with heartbeats of all but those that are silent."""
+        for step in [1_000] * (ms // 1_000) + [ms % 1_000]:
+            self.clock.forward(step)
+            for worker_id in CAPACITIES.keys() - silent:
+                self.beat(worker_id, WorkerState.SERVING)
+
+    @precondition(lambda self: self.clock.at_ms % 7 == 0)  # now and then
+    @rule()
+    def lose_everything(self) -> None:
+        """Redis is restarted empty; the workers and their calls live on."""
+        self.run(empty(self.url))
+        self.memory = MemoryRegistry(clock=self.clock)
+
+    @invariant()
+    def both_tell_the_same_and_nobody_has_too_many(self) -> None:
+        for view in self.both("workers"):
+            assert view.used <= view.record.capacity
+        self.both("lapsed_slots")
+        self.both("outbox")
+        self.both("recent_calls")
+
+    def teardown(self) -> None:
+        try:
+            self.crash_all_and_wait()
+        finally:
+            self.run(self.redis.close())
+            self.runner.close()
+
+    def crash_all_and_wait(self) -> None:
+        """Whatever happened: without any help, every slot comes back by itself."""
+        self.clock.forward(HOLD_MS + LEASE_MS)
+        for worker_id in CAPACITIES:
+            self.sessions[worker_id].clear()
+            self.beat(worker_id, WorkerState.SERVING)
+        assert [view.used for view in self.both("workers")] == [0, 0, 0]
+        self.reap()
+        assert self.both("lapsed_slots") == []
+
+
+@pytest.mark.timeout(120)
+def test_both_registries_live_through_anything_alike(redis_url: str) -> None:
+    machine = type("TwinsHere", (Twins,), {"url": redis_url})
+    run_state_machine_as_test(
+        machine, settings=settings(max_examples=100, stateful_step_count=50, deadline=None, derandomize=True)
+    )
+
+
+FLEETS = st.dictionaries(
+    # ids that differ in case and beyond ASCII: places where a locale's order is not that of code points
+    st.text(st.sampled_from("aAbB-_z9éZß漢😀"), min_size=1, max_size=3),
+    st.tuples(st.sampled_from([*WorkerState, *[WorkerState.SERVING] * 4]), st.integers(0, 6), st.integers(0, 6)),
+    max_size=8,
+)
+
+
+@pytest.fixture
+def twins(redis_url: str) -> Iterator[tuple[asyncio.Runner, list[Registry], Clock]]:
+    clock = Clock()
+    with asyncio.Runner() as runner:
+        redis = RedisRegistry.connect(redis_url, clock=clock, command_timeout_s=10)
+        yield runner, [MemoryRegistry(clock=clock), redis], clock
+        runner.run(redis.close())
+
+
+@given(fleet=FLEETS, silent=st.sets(st.integers(0, 7), max_size=3))
+@settings(
+    max_examples=120, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+def test_every_registry_chooses_as_the_selector_does(
+    twins: tuple[asyncio.Runner, list[Registry], Clock],
+    redis_url: str,
+    fleet: dict[str, tuple[WorkerState, int, int]],
+    silent: set[int],
+) -> None:
+    runner, registries, clock = twins
+
+    async def choose(registry: Registry) -> tuple[str | None, str | None]:
+        for view in await registry.workers():
+            await registry.remove_worker(view.record.worker_id)
+        for n, (worker_id, (state, capacity, used)) in enumerate(fleet.items()):
+            record = WorkerRecord(worker_id, "127.0.0.1:1", state, capacity)
+            live = [f"{n}-{call}" for call in range(used)]
+            await registry.heartbeat(record, live, 0 if n in silent else LEASE_MS)
+        best = best_worker(await registry.workers(), clock())
+        held = await registry.reserve("new", HOLD_MS)
+        await registry.release("new")
+        return best and best.record.worker_id, held and held.worker_id
+
+    for registry in registries:
+        expected, chosen = runner.run(choose(registry))
+        assert chosen == expected

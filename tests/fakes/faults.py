@@ -1,0 +1,58 @@
+"""How a fake provider misbehaves: refuses, falls silent, drops the connection; and how slow it is when it behaves."""
+
+import asyncio
+from dataclasses import dataclass, field
+
+from aiohttp import web
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One way to misbehave.
+
+    `status`: refuse with this HTTP status. `hangs`: take everything, answer nothing. `drops_after_s`: cut the socket.
+    """
+
+    status: int = 0
+    hangs: bool = False
+    drops_after_s: float = 0
+
+    @classmethod
+    def parse(cls, text: str) -> "Fault":
+        """From "", "401", "hang" or "drop:2.5"."""
+        if text.isdigit():
+            return cls(status=int(text))
+        if text.startswith("drop:"):
+            return cls(drops_after_s=float(text.removeprefix("drop:")))
+        if text not in ("", "hang"):
+            raise ValueError(f"no such fault: {text!r}")
+        return cls(hangs=text == "hang")
+
+
+@dataclass
+class Behaviour:
+    """One provider's latency (seconds) and fault, both changeable while it runs, and what it has seen."""
+
+    latency_s: float
+    fault: Fault = field(default_factory=Fault)
+    connections: int = 0
+    requests: int = 0
+
+    async def refuse(self) -> web.Response | None:
+        """The refusal, if there is to be one."""
+        self.requests += 1
+        if self.fault.status:
+            return web.json_response({"error": {"message": "as asked", "code": "fault"}}, status=self.fault.status)
+        return None
+
+    async def think(self) -> None:
+        """Wait as long as the provider would take, or for ever."""
+        if self.fault.hangs:
+            await asyncio.Event().wait()
+        await asyncio.sleep(self.latency_s)
+
+    def cut_later(self, request: web.Request) -> asyncio.TimerHandle | None:
+        """Abort this connection after the fault's time, without a close frame."""
+        if not self.fault.drops_after_s or request.transport is None:
+            return None
+        return asyncio.get_running_loop().call_later(self.fault.drops_after_s, request.transport.abort)

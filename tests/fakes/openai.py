@@ -1,0 +1,103 @@
+"""OpenAI's chat completions (streamed), speech and transcription: `/v1/…`."""
+
+import io
+import json
+import wave
+from collections.abc import Iterator
+from typing import Any
+
+from aiohttp import web
+
+from tests.fakes.faults import Behaviour
+from tests.fakes.tones import recognise, voice
+
+SPEECH_RATE = 24000
+
+
+def answer(body: dict[str, Any]) -> tuple[str, dict[str, Any] | None]:
+    """What the fake model says to a request, or the tool that it calls. It echoes; a goodbye ends the call."""
+    said = [text for message in body["messages"] if message["role"] == "user" and (text := _text(message))]
+    last = said[-1] if said else "nothing"
+    tools = {tool["function"]["name"] for tool in body.get("tools") or []}
+    if "goodbye" in last.lower() and "end_call" in tools:
+        return "", {"name": "end_call", "arguments": {"farewell": f"Goodbye, {last.replace('goodbye', '').strip()}."}}
+    if "long story" in last.lower():
+        return " ".join(f"Part {part} of the long story for {last}." for part in range(1, 9)), None
+    return f"You said: {last}.", None
+
+
+def _text(message: dict[str, Any]) -> str:
+    content = message.get("content") or ""
+    return content if isinstance(content, str) else " ".join(part.get("text", "") for part in content)
+
+
+async def complete(request: web.Request, behaviour: Behaviour) -> web.StreamResponse:
+    """`POST /v1/chat/completions`."""
+    if refusal := await behaviour.refuse():
+        return refusal
+    if not request.headers.get("Authorization", "").startswith("Bearer "):
+        return web.json_response({"error": {"message": "no key", "code": "invalid_api_key"}}, status=401)
+    body = await request.json()
+    text, tool = answer(body)
+    await behaviour.think()
+    if not body.get("stream"):
+        message = {"role": "assistant", "content": text}
+        choice = {"index": 0, "message": message, "finish_reason": "stop"}
+        return web.json_response({**_envelope(body), "object": "chat.completion", "choices": [choice]})
+    response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+    await response.prepare(request)
+    cut = behaviour.cut_later(request)
+    try:
+        for chunk in _chunks(body, text, tool):
+            await response.write(f"data: {json.dumps(chunk)}\n\n".encode())
+        await response.write(b"data: [DONE]\n\n")
+        await response.write_eof()
+    except ConnectionError:
+        pass  # the caller interrupted: nobody wants the rest
+    finally:
+        if cut:
+            cut.cancel()
+    return response
+
+
+def _chunks(body: dict[str, Any], text: str, tool: dict[str, Any] | None) -> Iterator[dict[str, Any]]:
+    envelope = {**_envelope(body), "object": "chat.completion.chunk"}
+    if tool:
+        function = {"name": tool["name"], "arguments": json.dumps(tool["arguments"])}
+        call = {"index": 0, "id": f"call_{len(body['messages'])}", "type": "function", "function": function}
+        yield {**envelope, "choices": [_delta({"role": "assistant", "tool_calls": [call]})]}
+    for word in text.split():
+        yield {**envelope, "choices": [_delta({"content": f"{word} "})]}
+    yield {**envelope, "choices": [{**_delta({}), "finish_reason": "tool_calls" if tool else "stop"}]}
+    usage = {"prompt_tokens": 10, "completion_tokens": len(text.split()), "total_tokens": 10 + len(text.split())}
+    yield {**envelope, "choices": [], "usage": usage}
+
+
+def _delta(delta: dict[str, Any]) -> dict[str, Any]:
+    return {"index": 0, "delta": delta, "finish_reason": None}
+
+
+def _envelope(body: dict[str, Any]) -> dict[str, Any]:
+    return {"id": "chatcmpl-fake", "created": 0, "model": body["model"]}
+
+
+async def speak(request: web.Request, behaviour: Behaviour) -> web.StreamResponse:
+    """`POST /v1/audio/speech`: 24 kHz PCM, as the real one speaks."""
+    if refusal := await behaviour.refuse():
+        return refusal
+    body = await request.json()
+    await behaviour.think()
+    return web.Response(body=voice(body["input"], SPEECH_RATE), content_type="audio/pcm")
+
+
+async def transcribe(request: web.Request, behaviour: Behaviour) -> web.StreamResponse:
+    """`POST /v1/audio/transcriptions`: a WAV file in a form."""
+    if refusal := await behaviour.refuse():
+        return refusal
+    form = await request.post()
+    file = form["file"]
+    assert isinstance(file, web.FileField)
+    with wave.open(io.BytesIO(file.file.read())) as reader:
+        text = recognise(reader.readframes(reader.getnframes()), reader.getframerate())
+    await behaviour.think()
+    return web.json_response({"text": text})

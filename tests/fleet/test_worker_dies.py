@@ -1,0 +1,71 @@
+"""A worker is killed under a live call, in a fleet of real processes: the caller only hears a new bot."""
+
+import asyncio
+import signal
+import time
+from uuid import uuid4
+
+import pytest
+
+from shared.carrier.call import place_call
+from shared.carrier.events import CarrierEvent, EventKind
+from shared.carrier.plan import CallPlan, Say, Wait, WaitForBot
+from shared.carrier.report import CallOutcome
+from shared.cli.fleet import LocalFleet
+from tests.fakes.providers import FakeProviders
+from tests.fakes.tones import caller_speech
+
+pytestmark = pytest.mark.fleet
+
+A_NEW_BOT_WITHIN_MS = 2000
+CALLER = 4
+
+
+def plan(call_id: str, fleet: LocalFleet) -> CallPlan:
+    return CallPlan(
+        answer_url=fleet.answer_url,
+        fallback_url=fleet.fallback_url,
+        hangup_url=fleet.hangup_url,
+        call_uuid=call_id,
+        steps=(
+            WaitForBot(quiet_s=0.6, limit_s=10),
+            Say(pcm=caller_speech(CALLER)),
+            WaitForBot(quiet_s=0.6, limit_s=10),
+            Wait(5),  # the worker is killed meanwhile, and the new bot greets
+            Say(pcm=caller_speech(CALLER, "goodbye")),
+            WaitForBot(quiet_s=5, limit_s=10),
+        ),
+        max_s=60,
+    )
+
+
+async def test_a_call_whose_worker_is_killed_goes_on_with_a_new_bot_on_the_same_stream() -> None:
+    call_id = f"killed-{uuid4().hex[:8]}"
+    told: list[CarrierEvent] = []
+    async with FakeProviders() as providers, LocalFleet(workers=2, env=providers.env) as fleet:
+        calling = asyncio.create_task(place_call(plan(call_id, fleet), told.append))
+        async with asyncio.timeout(20):
+            while len(times_of(told, EventKind.BOT_QUIET)) < 2:  # the greeting, and the first answer
+                await asyncio.sleep(0.02)
+        first = (await fleet.api.call(call_id))["call"]["worker_id"]
+        fleet.kill(first, signal.SIGKILL)
+        killed_at_ms = time.time() * 1000
+        report = await calling
+        async with asyncio.timeout(10):
+            while (await fleet.api.fleet())["used"]:
+                await asyncio.sleep(0.1)
+        shown = await fleet.api.call(call_id)
+    assert report.outcome is CallOutcome.COMPLETED, report.to_dict()
+    assert (report.reconnects, report.errors, report.ended_by) == (0, [], "bot")
+    assert report.checkpoints.count("greeting_complete") == 2
+    heard_again_ms = min(at for at in times_of(told, EventKind.BOT_SPEAKING) if at > killed_at_ms)
+    assert heard_again_ms - killed_at_ms < A_NEW_BOT_WITHIN_MS
+    call = shown["call"]
+    assert (call["attachments"], call["reason"]) == (2, "bot_ended")
+    assert call["worker_id"] != first
+    (reattached,) = [entry["data"] for entry in shown["timeline"] if entry["event"] == "reattached"]
+    assert (reattached["lost"], reattached["worker_id"]) == (first, call["worker_id"])
+
+
+def times_of(told: list[CarrierEvent], kind: EventKind) -> list[int]:
+    return [event.at_ms for event in told if event.kind is kind]

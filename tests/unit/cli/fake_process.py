@@ -1,0 +1,66 @@
+"""Stands in for gateway, worker or housekeeping: `python fake_process.py ROLE`.
+
+Workers write their address into the working folder and the gateway lists what it finds there; all serve
+/readyz. SIGTERM and SIGINT are noted in `events`, one line each, and end the process unless FAKE_STUBBORN names it.
+FAKE_CRASH and FAKE_LATE name processes that end at once, or are never ready.
+"""
+
+import http.server
+import json
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+
+ROLE = sys.argv[1]
+NAME = os.environ.get("SFVOPI_WORKER_ID", ROLE) if ROLE == "worker" else ROLE
+PORTS = {"gateway": "SFVOPI_GATEWAY_INTERNAL_PORT", "housekeeping": "SFVOPI_HOUSEKEEPING_PORT"}
+HERE = Path(os.environ["FAKE_FOLDER"])
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        if self.path == "/readyz":
+            late = NAME in os.environ.get("FAKE_LATE", "")
+            self.answer({"readiness": "starting" if late else "ready"})
+        elif self.path == "/api/workers":
+            assert self.headers["Authorization"] == f"Bearer {os.environ['SFVOPI_API_TOKEN']}"
+            workers = [{"worker_id": p.stem, "address": p.read_text(), "fresh": True} for p in HERE.glob("*.address")]
+            self.answer({"workers": workers})
+
+    def answer(self, body):
+        data = json.dumps(body).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, *args):
+        pass
+
+
+def on_signal(number, _frame):
+    with (HERE / "events").open("a") as events:
+        events.write(f"{NAME} {signal.Signals(number).name}\n")
+    if NAME not in os.environ.get("FAKE_STUBBORN", ""):
+        os._exit(0)
+
+
+def main():
+    if NAME in os.environ.get("FAKE_CRASH", "").split(","):
+        sys.exit("SFVOPI_SOMETHING: is not right")
+    signal.signal(signal.SIGTERM, on_signal)
+    signal.signal(signal.SIGINT, on_signal)
+    port = int(os.environ.get(PORTS.get(ROLE, ""), "0"))
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", port), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    if ROLE == "worker":
+        (HERE / "new").write_text(f"127.0.0.1:{server.server_port}")
+        (HERE / "new").rename(HERE / f"{NAME}.address")
+    print(json.dumps({"event": "started", "level": "info", "timestamp": "2025-01-01T10:00:00Z"}), flush=True)
+    while True:
+        signal.pause()
+
+
+main()

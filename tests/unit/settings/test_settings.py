@@ -1,0 +1,117 @@
+"""Settings: where they come from, and what is refused at start rather than found in production."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from shared.settings import GatewaySettings, HousekeepingSettings, Numbers, SettingsError, WorkerSettings
+
+WORKER = {"token_secrets": "a secret for tests"}
+GATEWAY = {**WORKER, "public_wss_url": "wss://bots.example.com/ws"}
+
+
+@pytest.fixture(autouse=True)
+def _a_folder_without_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def refusal(model: Any, **given: Any) -> str:
+    with pytest.raises(SettingsError) as refused:
+        model.read(**given)
+    return str(refused.value)
+
+
+def test_a_setting_is_a_variable_or_a_line_in_env_or_a_secret_in_a_file(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "key").write_text("from a file\n")
+    (tmp_path / ".env").write_text("SFVOPI_MAX_CALL_S=60\n")
+    monkeypatch.setenv("SFVOPI_TOKEN_SECRETS_FILE", str(tmp_path / "key"))
+    monkeypatch.setenv("SFVOPI_IDLE_S", "30")
+    settings = WorkerSettings.read()
+    assert settings.token_keys == ["from a file"]
+    assert (settings.max_call_s, settings.idle_s) == (60, 30)
+
+
+def test_a_secret_that_is_given_twice_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("SFVOPI_TOKEN_SECRETS", "one")
+    monkeypatch.setenv("SFVOPI_TOKEN_SECRETS_FILE", str(tmp_path / "two"))
+    assert "both set" in refusal(WorkerSettings)
+
+
+def test_a_secret_whose_file_cannot_be_read_is_refused_by_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("SFVOPI_TOKEN_SECRETS_FILE", str(tmp_path / "nowhere"))
+    assert refusal(WorkerSettings).startswith("SFVOPI_TOKEN_SECRETS_FILE: cannot read")
+
+
+@pytest.mark.parametrize(
+    ("file", "named"),
+    [(".env", "settings"), ("key", "SFVOPI_TOKEN_SECRETS_FILE"), ("numbers.toml", "SFVOPI_BOTS")],
+)
+def test_a_file_that_is_not_utf8_is_refused_and_not_quoted(
+    file: str, named: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / file).write_bytes(b"SFVOPI_VOICE=caf\xe9\n")
+    given: dict[str, Any] = dict(WORKER)
+    if file == "key":
+        given = {}
+        monkeypatch.setenv("SFVOPI_TOKEN_SECRETS_FILE", file)
+    if file == "numbers.toml":
+        given["numbers_file"] = file
+    with pytest.raises(SettingsError, match="is not UTF-8 text") as refused:
+        Numbers.read(WorkerSettings.read(**given))
+    assert str(refused.value).startswith(f"{named}: ")
+    assert "caf" not in str(refused.value)
+
+
+@pytest.mark.parametrize("where", ["environment", ".env"])
+def test_a_variable_with_a_typo_is_answered_with_what_was_meant(
+    where: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    if where == ".env":
+        (tmp_path / ".env").write_text("export SFVOPI_MAX_CALLS=60\n")
+    else:
+        monkeypatch.setenv("SFVOPI_MAX_CALLS", "60")
+    assert refusal(WorkerSettings, **WORKER) == "SFVOPI_MAX_CALLS is not a setting; did you mean SFVOPI_MAX_CALL_S?"
+
+
+def test_a_lease_shorter_than_three_heartbeats_is_refused() -> None:
+    assert "three heartbeats" in refusal(WorkerSettings, **WORKER, heartbeat_s=2, lease_s=5)
+
+
+@pytest.mark.parametrize("seconds", ["inf", "nan", "-1", "0", "an hour"])
+def test_a_duration_that_is_none_is_refused_at_start(seconds: str) -> None:
+    """`inf` was taken, and every answer webhook failed on the stream_timeout that was made of it."""
+    assert refusal(GatewaySettings, **GATEWAY, max_call_s=seconds).startswith("SFVOPI_MAX_CALL_S: ")
+
+
+@pytest.mark.parametrize("port", [-1, 65536, "http"])
+def test_a_port_that_is_none_is_refused_at_start(port: Any) -> None:
+    assert refusal(GatewaySettings, **GATEWAY, port=port).startswith("SFVOPI_GATEWAY_PORT: ")
+    assert refusal(GatewaySettings, **GATEWAY, internal_port=port).startswith("SFVOPI_GATEWAY_INTERNAL_PORT: ")
+    assert refusal(WorkerSettings, **WORKER, port=port).startswith("SFVOPI_WORKER_PORT: ")
+    assert refusal(HousekeepingSettings, port=port).startswith("SFVOPI_HOUSEKEEPING_PORT: ")
+
+
+def test_a_log_level_is_a_level_in_any_case() -> None:
+    assert WorkerSettings.read(**WORKER, log_level="debug").log_level == "DEBUG"
+    assert refusal(WorkerSettings, **WORKER, log_level="chatty").startswith("SFVOPI_LOG_LEVEL: must be one of DEBUG")
+
+
+@pytest.mark.parametrize("secret", ["a/b", "a b", "a%2Fb", "q+w==", "ä"])
+def test_a_webhook_secret_that_no_path_can_hold_is_refused(secret: str) -> None:
+    """`openssl rand -base64` makes slashes: the process started well, and every webhook was answered with 404."""
+    message = refusal(GatewaySettings, **GATEWAY, webhook_secrets=f"good-1,{secret}")
+    assert "part of a URL's path" in message
+    assert secret not in message
+
+
+@pytest.mark.parametrize("address", ["10.0.0.7:9100", "[fd00::7]:9100", ""])
+def test_a_workers_address_is_an_ip_and_a_port(address: str) -> None:
+    assert WorkerSettings.read(**WORKER, address=address).address == address
+
+
+@pytest.mark.parametrize("address", ["worker-1:9100", "10.0.0.7", "10.0.0.7:", "10.0.0.7:0", "10.0.0.7:http", ":9100"])
+def test_a_workers_address_that_would_have_to_be_looked_up_is_refused(address: str) -> None:
+    assert refusal(WorkerSettings, **WORKER, address=address).startswith("SFVOPI_WORKER_ADDRESS: must be IP:port")

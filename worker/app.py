@@ -1,0 +1,209 @@
+"""A worker process, put together: settings and registry in, calls answered, a drain at the end."""
+
+import asyncio
+import socket
+from collections.abc import Callable
+from functools import cache
+from typing import Any, Self
+
+from shared.calls.outcome import Reason
+from shared.calls.record import CallRecord
+from shared.fleet.worker import WorkerRecord, WorkerState
+from shared.process.main import process_id
+from shared.process.server import Server, listen_for, serve
+from shared.process.tasks import SideTasks, sample_loop_lag
+from shared.registry.contract import Registry
+from shared.settings import Numbers, SettingsError, WorkerSettings
+from shared.telemetry.health import Health
+from shared.telemetry.logs import get_logger
+from shared.telemetry.meter import Meter
+from shared.version import VERSION
+from worker.attaching import Attaching
+from worker.bot_loader import Bot, BotLoader, BotNotFound
+from worker.fleet_link import FleetLink
+from worker.observing import CallWatch
+from worker.pipeline.services.current import use_settings
+from worker.prompts import APOLOGY, Prompt
+from worker.rehearsal import Rehearsed, rehearse
+from worker.server import worker_app
+from worker.session import Session, Workplace
+from worker.sessions import Sessions
+from worker.stream import CallStream
+from worker.tasks import install_task_factory, start_shared
+
+END_S = 15.0  # for sessions that were told to end, when the process has no more time
+
+
+class WorkerApp:
+    """One worker. `start`, then `drain` and/or `stop`. Raises `SettingsError` when it cannot be put together."""
+
+    def __init__(
+        self, settings: WorkerSettings, registry: Registry, load_bot: Callable[[str], Bot] | None = None
+    ) -> None:
+        self.settings = settings
+        self.registry = registry
+        self.worker_id = process_id(settings.worker_id)
+        self.meter = Meter("worker")
+        self.health = Health()
+        self.sessions = Sessions(settings.calls_per_worker)
+        self.rehearsals: list[Rehearsed] = []
+        self.server: Server | None = None
+        self._numbers = Numbers.read(settings)
+        self._load_bot = load_bot or BotLoader().load  # raises BotNotFound
+        self._bots: dict[str, Bot] = {}
+        self._workplace = Workplace(settings, self.meter, self._bot_of, _read_apology(settings))
+        self._link = FleetLink(settings, registry, self.sessions, self.meter, self.health, self.describe)
+        self._side = SideTasks(self.health)
+        self._started_at_ms = registry.now_ms()
+        self._running: set[asyncio.Task[None]] = set()
+        self._log = get_logger(__name__)
+
+    # -- its life
+
+    async def start(self) -> Self:
+        """Listen (not ready), load and rehearse the bots, then serve."""
+        install_task_factory(asyncio.get_running_loop())
+        use_settings(self.settings)  # for the rehearsals
+        attaching = Attaching(
+            self.settings, self.worker_id, self.registry, self.sessions, self.meter, self._open_session
+        )
+        api_token = self.settings.api_token.get_secret_value()
+        app = worker_app(attaching, self.sessions, self.health, self.meter, api_token, self._details)
+        listener = listen_for("SFVOPI_WORKER_PORT", self.settings.host, self.settings.port)
+        self.server = await serve(app, sock=listener)
+        self._side.start("loop lag", sample_loop_lag(self.meter))
+        await self._link.beat()
+        await self._prepare_bots()
+        self.health.started = not self.health.bot_missing
+        self._side.start("heartbeats", self._link.keep_beating())
+        self._side.start("nudges", self._link.listen())
+        self._side.start("timelines", self._link.keep_noting())
+        self._log.info("serving", address=self.address, capacity=self.settings.calls_per_worker, state=str(self.state))
+        return self
+
+    async def drain(self) -> None:
+        """No new calls; returns when the last one has ended, or the drain's deadline has come."""
+        self.health.draining = self.sessions.is_draining = True
+        await self._link.beat()  # DRAINING is known before anything else happens
+        try:
+            async with asyncio.timeout(self.settings.drain_deadline_s):
+                await self.sessions.until_empty()
+        except TimeoutError:
+            self._log.warning("the drain's deadline cut calls off", call_ids=self.sessions.call_ids)
+
+    async def stop(self) -> None:
+        """End what still runs, say goodbye to the fleet, close the port."""
+        self.health.draining = self.sessions.is_draining = True
+        for session in self.sessions.all():
+            session.end(Reason.SHUTDOWN, "the worker was stopped")
+        if self._running:
+            await asyncio.wait(self._running, timeout=END_S)
+        await self._side.stop()
+        await self._link.leave()
+        if self.server is not None:
+            await self.server.stop()
+
+    # -- what it says of itself
+
+    @property
+    def address(self) -> str:
+        """IP:port at which streams reach this worker."""
+        if self.settings.address or self.server is None:
+            return self.settings.address
+        host = _own_address() if self.server.host in ("0.0.0.0", "::") else self.server.host
+        host = f"[{host}]" if ":" in host else host
+        return f"{host}:{self.server.port}"
+
+    @property
+    def state(self) -> WorkerState:
+        if self.health.draining:
+            return WorkerState.DRAINING
+        return WorkerState.SERVING if self.health.started else WorkerState.STARTING
+
+    def describe(self) -> WorkerRecord:
+        """This worker, as the fleet sees it."""
+        return WorkerRecord(
+            self.worker_id, self.address, self.state, self.settings.calls_per_worker, VERSION, self._started_at_ms
+        )
+
+    def _details(self) -> dict[str, Any]:
+        return {"worker_id": self.worker_id, "calls": len(self.sessions), "capacity": self.settings.calls_per_worker}
+
+    # -- bots
+
+    async def _prepare_bots(self) -> None:
+        plans = {plan.bot: plan for plan in [self._numbers.default, *self._numbers.by_number.values()]}
+        for name in self._numbers.bots:
+            try:
+                bot = self._bots[name] = self._load_bot(name)
+            except BotNotFound as error:
+                self.health.bot_missing = True
+                self._log.error("bot not found", bot=name, reason=str(error))
+                continue
+            if self.settings.rehearse:
+                self.rehearsals.append(await rehearse(name, bot, plans[name]))
+
+    async def _bot_of(self, record: CallRecord) -> Bot:
+        """The call's bot: loaded at start, unless only the gateways' settings name it. Raises `BotNotFound`.
+
+        Such a one is imported in a thread, for an import can take seconds in which no call would be heard.
+        """
+        number = record.from_number if record.direction == "OUTBOUND" else record.to_number
+        name = record.bot or self._numbers.plan_for(number).bot
+        if name not in self._bots:
+            self._bots[name] = await asyncio.to_thread(self._load_bot, name)
+        return self._bots[name]
+
+    # -- sessions
+
+    def _open_session(self, record: CallRecord) -> Session:
+        settings = self.settings
+        watch = CallWatch(
+            self.meter, self.registry.now_ms, f"worker:{self.worker_id}", transcripts=settings.transcripts
+        )
+        stream = CallStream(
+            record.call_id,
+            record.format,
+            watch,
+            send_lead_s=settings.send_lead_ms / 1000,
+            hold_s=settings.reconnect_window_s,
+        )
+        session = Session(record, stream, self._workplace, self._link.claim_end)
+        self.sessions.add(session)
+        running = start_shared(self._run(session), name=f"session:{record.call_id}")
+        self._running.add(running)
+        running.add_done_callback(self._running.discard)
+        return session
+
+    async def _run(self, session: Session) -> None:
+        use_settings(self.settings)  # a session's context is its own, and begins empty
+        try:
+            await session.run()
+        except Exception:  # the edge of a session: it must not take others with it
+            self._log.exception("session failed", call_id=session.record.call_id)
+            session.end(Reason.BOT_ERROR, "the session failed")
+        finally:
+            if session.ending is not None:
+                await self._link.tell_ended(session, session.ending)
+            self.sessions.remove(session)
+
+
+@cache
+def _own_address() -> str:
+    """This machine's own address, for a worker that listens on all of them (as in a container).
+
+    Looked up once, before the first call: every heartbeat tells it, and a name server may take its time.
+    """
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))  # sends nothing: only asks which address would be used
+            return str(probe.getsockname()[0])
+        except OSError:
+            return socket.gethostbyname(socket.gethostname())
+
+
+def _read_apology(settings: WorkerSettings) -> Prompt:
+    try:
+        return Prompt(settings.apology_wav or APOLOGY)
+    except ValueError as error:
+        raise SettingsError(f"SFVOPI_APOLOGY_WAV: {error}") from None

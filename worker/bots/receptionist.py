@@ -1,0 +1,124 @@
+"""A receptionist on the telephone: greets, listens, answers briefly, can be interrupted, knows some keys, says goodbye.
+
+The bot of Superfone's guide in today's Pipecat, and the one to copy from. Which services hear, think and speak is
+a matter of settings; without any key it is the same bot with offline ones.
+"""
+
+from pipecat.frames.frames import EndWorkerFrame, FunctionCallResultProperties, TTSSpeakFrame
+from pipecat.pipeline.pipeline import Pipeline
+from pipecat.pipeline.worker import PipelineParams, PipelineWorker, ProcessorUnusablePolicy
+from pipecat.processors.aggregators.llm_context import LLMContext
+from pipecat.processors.aggregators.llm_response_universal import LLMContextAggregatorPair, LLMUserAggregatorParams
+from pipecat.runner.types import RunnerArguments
+from pipecat.services.llm_service import FunctionCallParams
+from pipecat.transports.base_transport import BaseTransport
+from pipecat.turns.user_start import TranscriptionUserTurnStartStrategy, VADUserTurnStartStrategy
+from pipecat.turns.user_stop import SpeechTimeoutUserTurnStopStrategy
+from pipecat.turns.user_turn_strategies import UserTurnStrategies
+from pipecat.workers.runner import WorkerRunner
+
+from shared.settings import WorkerSettings
+from shared.telemetry.logs import get_logger
+from worker.pipeline import services
+from worker.pipeline.checkpoints import CheckpointWatcher, checkpoint
+from worker.pipeline.dtmf import DTMFRouter
+from worker.pipeline.offline.dialogue import CALL_BACK, FAREWELL, OPENING_HOURS
+from worker.pipeline.pickup import MuteAtPickUpStrategy
+from worker.pipeline.transport import SFVoPITransport
+from worker.pipeline.vad import SharedSileroVADAnalyzer
+
+GREETING = "Hello. Welcome to the Garden Restaurant. How can I help you?"
+KEYS = {"1": OPENING_HOURS, "0": CALL_BACK}
+PROMPT = (
+    "You are the receptionist of the Garden Restaurant and speak on the telephone. Answer in one or two short "
+    "sentences, in plain spoken words: no lists, no markup, no emoji, numbers as words. "
+    f"{OPENING_HOURS} You can take a reservation: ask for the number of people and the time. If the caller wants a "
+    f"human being, say: {CALL_BACK} When the caller says goodbye or has no further wish, call end_call."
+)
+RATE = 8000  # the trunk's; more costs and gains nothing
+PAUSE_S = 0.5  # of the caller's, after which it is the bot's turn
+
+log = get_logger(__name__)
+
+
+async def bot(runner_args: RunnerArguments) -> None:
+    """Answer one call, until it is over."""
+    transport = SFVoPITransport.for_call(runner_args)
+    settings = services.current_settings()
+    if (runner_args.body or {}).get("rehearsal"):  # the worker's start: the one time when waiting costs nobody
+        await services.warm_up(settings, GREETING, FAREWELL, *KEYS.values())
+    pipeline = build_pipeline(transport, settings)
+
+    @transport.event_handler("on_client_connected")
+    async def greet(_: BaseTransport, __: object) -> None:
+        await pipeline.queue_frames([TTSSpeakFrame(GREETING), checkpoint("greeting_complete")])
+
+    @transport.event_handler("on_client_disconnected")
+    async def leave(_: BaseTransport, __: object) -> None:
+        await pipeline.cancel()
+
+    runner = WorkerRunner(handle_sigint=False)
+    await runner.add_workers(pipeline)
+    await runner.run()
+
+
+async def end_call(params: FunctionCallParams, farewell: str = FAREWELL) -> None:
+    """End the phone call. Use it when the caller has said goodbye or has no further wish.
+
+    Args:
+        farewell: The last short sentence that the caller hears, such as "Thank you for calling. Goodbye."
+    """
+    await params.result_callback({"ended": True}, properties=FunctionCallResultProperties(run_llm=False))
+    goodbye = TTSSpeakFrame(farewell)
+    goodbye.interruptible = False  # a "bye" of the caller's into ours must not cut it off
+    await params.llm.push_frame(goodbye)
+    await params.llm.push_frame(EndWorkerFrame(reason="goodbye"))  # downstream, so behind the goodbye
+
+
+def build_pipeline(transport: BaseTransport, settings: WorkerSettings) -> PipelineWorker:
+    """The bot's pipeline over any transport of Pipecat's."""
+    llm = services.make_llm(settings)
+    llm.append_system_instruction(PROMPT)
+    user, assistant = LLMContextAggregatorPair(LLMContext(tools=[end_call]), user_params=listening())
+    return PipelineWorker(
+        Pipeline(
+            [
+                transport.input(),
+                services.make_stt(settings),
+                watch_checkpoints(),
+                user,
+                DTMFRouter(KEYS),  # behind `user`, which mutes interruptions too while it mutes the caller
+                llm,
+                services.make_tts(settings),
+                transport.output(),
+                assistant,
+            ]
+        ),
+        params=PipelineParams(audio_in_sample_rate=RATE, audio_out_sample_rate=RATE, enable_metrics=True),
+        enable_rtvi=False,
+        idle_timeout_secs=settings.idle_s,
+        processor_unusable_policy=ProcessorUnusablePolicy.CANCEL,
+    )
+
+
+def listening() -> LLMUserAggregatorParams:
+    """How turns are taken: voice activity starts one at once, a pause ends it. The VAD belongs here, nowhere else."""
+    return LLMUserAggregatorParams(
+        vad_analyzer=SharedSileroVADAnalyzer(),
+        user_mute_strategies=[MuteAtPickUpStrategy()],
+        user_turn_strategies=UserTurnStrategies(
+            start=[VADUserTurnStartStrategy(), TranscriptionUserTurnStartStrategy()],
+            stop=[SpeechTimeoutUserTurnStopStrategy(user_speech_timeout=PAUSE_S)],
+        ),
+    )
+
+
+def watch_checkpoints() -> CheckpointWatcher:
+    """Tells when the caller has heard the greeting to its end."""
+    watcher = CheckpointWatcher()
+
+    @watcher.event_handler("on_checkpoint_played")
+    async def heard(_: CheckpointWatcher, name: str) -> None:
+        log.info("checkpoint_played", name=name)
+
+    return watcher

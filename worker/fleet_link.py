@@ -1,0 +1,252 @@
+"""This worker in the fleet: heartbeats, nudges, timelines, and the endings that the registry has still to hear of.
+
+What the worker holds in memory is the truth about its own calls, but for one thing: that a call has ended. That is
+the registry's, so every heartbeat reads the records of the living calls again; a nudge only makes it sooner.
+"""
+
+import asyncio
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from shared.calls.outcome import RESULT_OF, Reason
+from shared.calls.state import CallEvent, CallState
+from shared.fleet.worker import WorkerRecord
+from shared.registry.contract import Registry, RegistryAway
+from shared.registry.endings import end_call
+from shared.settings import WorkerSettings
+from shared.telemetry.catalogue import ACTIVE_CALLS, CALLS, CAPACITY, CLOCK_OFFSET_SECONDS, REGISTRY_ERRORS
+from shared.telemetry.health import Health
+from shared.telemetry.logs import get_logger
+from shared.telemetry.meter import Meter
+from worker.ending import Ending
+from worker.observing import CallWatch
+from worker.session import Session
+from worker.sessions import Sessions
+
+# what housekeeping concludes from silence; whoever has the call knows better
+CONCLUDED = frozenset({Reason.WORKER_LOST, Reason.NEVER_ATTACHED})
+FLUSH_S = 0.5  # timelines reach the registry so late at most
+
+
+@dataclass(frozen=True, slots=True)
+class UnheardEnding:
+    """A call that has ended here, which the registry does not know."""
+
+    call_id: str
+    ending: Ending
+    figures: dict[str, float]
+    watch: CallWatch
+    fence: int | None
+
+
+class FleetLink:
+    """The registry, as this worker uses it beside its calls."""
+
+    def __init__(
+        self,
+        settings: WorkerSettings,
+        registry: Registry,
+        sessions: Sessions,
+        meter: Meter,
+        health: Health,
+        describe: Callable[[], WorkerRecord],
+    ) -> None:
+        self._settings = settings
+        self._registry = registry
+        self._sessions = sessions
+        self._meter = meter
+        self._health = health
+        self._describe = describe
+        self._unheard: list[UnheardEnding] = []
+        self._outlived: set[str] = set()  # calls that live here though their records have ended
+        self._log = get_logger(__name__)
+
+    # -- heartbeats
+
+    async def beat(self) -> bool:
+        """One heartbeat: this worker, its calls, its clock. False if the registry is away."""
+        self._meter.set(ACTIVE_CALLS, len(self._sessions))
+        self._meter.set(CAPACITY, self._sessions.capacity if self._health.started and not self._health.draining else 0)
+        try:
+            offset_ms = await self._registry.sync_clock()
+            lease_ms = round(self._settings.lease_s * 1000)
+            live = [session.record.call_id for session in self._sessions.all() if not session.is_recorded]
+            await self._registry.heartbeat(self._describe(), live, lease_ms)
+        except RegistryAway:
+            self._meter.count(REGISTRY_ERRORS)
+            if not self._health.registry_away:
+                self._log.warning("registry is away; calls go on")
+            self._health.registry_away = True
+            return False
+        self._meter.set(CLOCK_OFFSET_SECONDS, offset_ms / 1000)
+        if self._health.registry_away:
+            self._log.info("registry is back")
+        self._health.registry_away = False
+        return True
+
+    async def keep_beating(self) -> None:
+        """A side task."""
+        while True:
+            began_at = time.monotonic()
+            if await self.beat():
+                await self._tell_unheard()
+                await self._look_at_calls()
+            await asyncio.sleep(max(0.05, self._settings.heartbeat_s - (time.monotonic() - began_at)))
+
+    async def _look_at_calls(self) -> None:
+        """Truth: a hangup that no nudge told us of."""
+        for call_id in self._sessions.call_ids:
+            if not await self._look_at(call_id):
+                return  # one deadline for each call would keep the next heartbeat waiting past the lease
+
+    async def _look_at(self, call_id: str) -> bool:
+        """False if the registry is away."""
+        session = self._sessions.get(call_id)
+        if session is None or session.ending is not None:
+            return True
+        try:
+            record = await self._registry.get(call_id)
+        except RegistryAway:
+            self._meter.count(REGISTRY_ERRORS)
+            return False
+        if record is None or not record.is_over:
+            return True
+        if record.reason in CONCLUDED and not record.is_hung_up:
+            self._outlive(call_id, record.reason)  # its slot stays ours
+            return True
+        session.is_recorded = True
+        if record.reason == Reason.OPERATOR:
+            session.end(Reason.OPERATOR)
+        else:
+            session.end(Reason.CALLER_HUNG_UP, record.reason)
+        return True
+
+    async def leave(self) -> None:
+        """Say goodbye to the fleet.
+
+        A worker whose endings are not all told only falls silent: its slots are how the reaper finds these calls.
+        """
+        try:
+            if await self._tell_unheard() and not len(self._sessions):
+                await self._registry.remove_worker(self._describe().worker_id)
+                return
+        except RegistryAway:
+            self._meter.count(REGISTRY_ERRORS)
+        self._log.warning("left without a goodbye; this worker's lease will end by itself")
+
+    def _outlive(self, call_id: str, reason: str) -> None:
+        """A lease that could not be renewed never ends a live call."""
+        if call_id not in self._outlived:
+            self._outlived.add(call_id)
+            self._log.warning("taken for lost while the registry was away; goes on", call_id=call_id, reason=reason)
+
+    # -- nudges
+
+    async def listen(self) -> None:
+        """A side task: hangups reach us sooner than with the next heartbeat."""
+        while True:
+            try:
+                async for message in self._registry.nudges(self._describe().worker_id):
+                    await self._nudged(message)
+            except RegistryAway:
+                self._meter.count(REGISTRY_ERRORS)
+            await asyncio.sleep(self._settings.heartbeat_s)
+
+    async def _nudged(self, message: str) -> None:
+        try:
+            call_id = json.loads(message)["call_id"]
+        except (ValueError, TypeError, KeyError):
+            self._log.warning("a nudge could not be read")
+            return
+        await self._look_at(str(call_id))
+
+    # -- timelines
+
+    async def keep_noting(self) -> None:
+        """A side task: what the sessions saw, in batches, off their way."""
+        while True:
+            await asyncio.sleep(FLUSH_S)
+            for session in self._sessions.all():
+                await self.note(session.record.call_id, session.stream.watch)
+                await self._tell_stream(session)
+
+    async def _tell_stream(self, session: Session) -> None:
+        """The ids that the carrier gave, once for each stream."""
+        stream = session.stream
+        if stream.stream_id == session.record.stream_id:
+            return
+        ids = {"stream_id": stream.stream_id, "carrier_call_id": stream.carrier_call_id}
+        try:
+            await self._registry.patch(session.record.call_id, ids)
+        except RegistryAway:
+            self._meter.count(REGISTRY_ERRORS)
+        else:
+            session.record = session.record.with_changes(ids)
+
+    async def note(self, call_id: str, watch: CallWatch) -> bool:
+        """Write what the watch has seen into the call's timeline."""
+        entries = watch.take_entries()
+        if not entries:
+            return True
+        try:
+            await self._registry.note(call_id, entries)
+        except RegistryAway:
+            self._meter.count(REGISTRY_ERRORS)
+            watch.put_back(entries)
+            return False
+        return True
+
+    # -- endings
+
+    async def claim_end(self, session: Session) -> None:
+        """Say why the call ends while its stream is still open; the rest follows in `tell_ended`."""
+        ending = session.ending
+        assert ending is not None
+        changes = {"reason": str(ending.reason), "detail": ending.detail}
+        try:
+            ended = await self._registry.move(session.record.call_id, CallEvent.END, changes, fence=session.fence)
+        except RegistryAway:
+            self._meter.count(REGISTRY_ERRORS)
+            return
+        session.is_recorded = ended.moved or ended.before is CallState.ENDED
+        if ended.moved:
+            self._meter.count(CALLS, result=RESULT_OF[ending.reason], reason=ending.reason)
+
+    async def tell_ended(self, session: Session, ending: Ending) -> None:
+        """The session is over: record, timeline, slot, outbox; again with every heartbeat until it is heard."""
+        watch = session.stream.watch
+        self._outlived.discard(session.record.call_id)
+        await self._tell_stream(session)
+        unheard = UnheardEnding(session.record.call_id, ending, watch.figures(), watch, session.fence)
+        if not await self._tell(unheard):
+            self._unheard.append(unheard)
+
+    async def _tell_unheard(self) -> bool:
+        """Whether the registry has heard of all endings now."""
+        while self._unheard:
+            if not await self._tell(self._unheard[0]):
+                return False
+            del self._unheard[0]
+        return True
+
+    async def _tell(self, over: UnheardEnding) -> bool:
+        reason = over.ending.reason
+        changes = {"detail": over.ending.detail, "figures": over.figures}
+        try:
+            ended = await end_call(self._registry, over.call_id, reason, changes, fence=over.fence)
+            if not ended.moved and ended.before is CallState.NONE:  # lost with its epoch: it has ended all the same
+                ended = await end_call(self._registry, over.call_id, reason, changes)
+            if ended.moved:
+                self._meter.count(CALLS, result=RESULT_OF[reason], reason=reason)
+            elif ended.before is CallState.ENDED:  # we or a hangup were first; the figures are ours all the same
+                await self._registry.patch(over.call_id, {"figures": over.figures})
+            else:
+                self._log.warning("the call lives on with another worker", call_id=over.call_id)
+                return True
+        except RegistryAway:
+            self._meter.count(REGISTRY_ERRORS)
+            return False
+        over.watch.note_ended(reason)
+        return await self.note(over.call_id, over.watch)

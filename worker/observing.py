@@ -1,0 +1,225 @@
+"""What is seen of one call: its figures, each observed once into the metrics, and its timeline.
+
+Told by the media path and the pipeline, quickly and without I/O; whoever owns the registry takes the entries away.
+Texts and digits enter the timeline only when transcripts are on.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Any
+
+from shared.calls.outcome import RESULT_OF, Reason
+from shared.calls.timeline import TimelineEvent
+from shared.registry.contract import TimelineEntry
+from shared.sfvopi.errors import DropReason
+from shared.telemetry.catalogue import (
+    BARGE_IN_SECONDS,
+    CALL_SECONDS,
+    FIRST_AUDIO_SECONDS,
+    FRAME_LATENESS_SECONDS,
+    FRAMES_DROPPED,
+    PROVIDER_ERRORS,
+    TURN_SECONDS,
+)
+from shared.telemetry.meter import Meter
+from worker.providers import Failure, Providers
+from worker.turns import Turn, Turns
+
+MAX_ENTRIES = 1000  # kept for a registry that is away
+
+
+class CallWatch:
+    """The eyes on one call."""
+
+    def __init__(
+        self, meter: Meter, now_ms: Callable[[], int], source: str = "worker", *, transcripts: bool = False
+    ) -> None:
+        self.providers = Providers()
+        self.last_activity_at = time.monotonic()
+        self.end_seen_at: float | None = None  # an EndFrame was on its way down the pipeline
+        self.pipeline_started = asyncio.Event()
+        self.idle_seen = False  # Pipecat's own idle timeout
+        self.turns = Turns()
+        self._meter = meter
+        self._now_ms = now_ms
+        self._source = source
+        self._transcripts = transcripts
+        self._entries: list[TimelineEntry] = []
+        self._began_at = time.monotonic()
+        self._started_at: float | None = None
+        self._first_audio_s: float | None = None
+        self._worst_lateness_s = 0.0
+        self._barge_ins: list[float] = []
+        self._turn_totals: list[float] = []
+        self._dropped = 0
+        self._checkpoints: dict[str, float] = {}
+        self._clears: dict[int, float] = {}
+        self._bot_words: list[str] = []
+        self._sentences: dict[int, str] = {}  # begun by the voice; most voices give their text only at the end
+        self._is_figured = False
+        self._is_ended = False
+        self._added: dict[str, float] = {}
+
+    # -- timeline
+
+    def note(self, event: TimelineEvent, **data: Any) -> None:
+        """Add a line to the call's timeline."""
+        if len(self._entries) < MAX_ENTRIES:
+            self._entries.append(TimelineEntry(self._now_ms(), self._source, str(event), data))
+
+    def take_entries(self) -> list[TimelineEntry]:
+        """The lines since the last taking."""
+        entries, self._entries = self._entries, []
+        return entries
+
+    def put_back(self, entries: list[TimelineEntry]) -> None:
+        """The registry did not take them."""
+        self._entries = (entries + self._entries)[:MAX_ENTRIES]
+
+    def _said(self, event: TimelineEvent, text: str, **more: Any) -> None:
+        shown = {"text": text} if self._transcripts else {}
+        self.note(event, words=len(text.split()), **shown, **more)
+
+    # -- the wire
+
+    def dropped(self, reason: DropReason) -> None:
+        self._dropped += 1
+        self._meter.count(FRAMES_DROPPED, reason=reason)
+
+    def stream_started(self, stream_id: str) -> None:
+        self.note(TimelineEvent.STREAM_STARTED, stream_id=stream_id, repeated=self._started_at is not None)
+        if self._started_at is None:
+            self._started_at = self.last_activity_at = time.monotonic()
+
+    def caller_was_loud(self, now: float) -> None:
+        self.last_activity_at = now
+        self.turns.caller_was_loud(now)
+
+    def audio_sent(self, now: float, late_s: float) -> None:
+        """A chunk left for the caller, so late against the moment that was planned for it."""
+        self.last_activity_at = now
+        self._worst_lateness_s = max(self._worst_lateness_s, late_s)
+        if self._first_audio_s is None and self._started_at is not None:
+            self._first_audio_s = now - self._started_at
+            self._meter.observe(FIRST_AUDIO_SECONDS, self._first_audio_s)
+            self.note(TimelineEvent.FIRST_AUDIO, ms=_ms(self._first_audio_s))
+        turn = self.turns.bot_heard(now)
+        if turn is not None:
+            self._turn_ended(turn)
+
+    def _turn_ended(self, turn: Turn) -> None:
+        self._turn_totals.append(turn.total_s)
+        self._meter.observe(TURN_SECONDS, turn.total_s, stage="total")
+        for stage, seconds in turn.stages.items():
+            self._meter.observe(TURN_SECONDS, seconds, stage=stage)
+        stages = {f"{stage}_ms": _ms(seconds) for stage, seconds in turn.stages.items()}
+        self.note(TimelineEvent.TURN, **stages, total_ms=_ms(turn.total_s))
+
+    def clear_sent(self, sequence_number: int, now: float) -> None:
+        self._clears[sequence_number] = now
+        after_s = self.turns.interrupted(now)
+        if after_s is None:
+            self.note(TimelineEvent.INTERRUPTED)
+            return
+        self._barge_ins.append(after_s)
+        self._meter.observe(BARGE_IN_SECONDS, after_s)
+        self.note(TimelineEvent.INTERRUPTED, ms=_ms(after_s))
+
+    def clear_acknowledged(self, sequence_number: int) -> None:
+        sent_at = self._clears.pop(sequence_number, None)
+        if sent_at is not None:
+            self.note(TimelineEvent.AUDIO_CLEARED, sequence_number=sequence_number, ms=_ms(time.monotonic() - sent_at))
+
+    def checkpoint_sent(self, name: str) -> None:
+        if len(self._checkpoints) < MAX_ENTRIES:
+            self._checkpoints[name] = time.monotonic()
+
+    def checkpoint_played(self, name: str) -> None:
+        sent_at = self._checkpoints.pop(name, None)
+        if sent_at is not None:
+            self.note(TimelineEvent.CHECKPOINT_PLAYED, name=name, ms=_ms(time.monotonic() - sent_at))
+
+    def digit(self, digit: str) -> None:
+        self.last_activity_at = time.monotonic()
+        self.note(TimelineEvent.DIGIT, **({"digit": digit} if self._transcripts else {}))
+
+    # -- the pipeline
+
+    def active(self) -> None:
+        """Somebody said something."""
+        self.last_activity_at = time.monotonic()
+
+    def caller_transcribed(self, text: str) -> None:
+        self.active()
+        self.turns.caller_transcribed(self.last_activity_at)
+        self._said(TimelineEvent.CALLER_SAID, text)
+
+    def bot_sentence(self, sentence_id: int, text: str) -> None:
+        """The bot is about to say this."""
+        self._sentences[sentence_id] = text
+
+    def bot_text(self, text: str, sentence_id: int | None = None, *, spaced: bool = False) -> None:
+        """Words of the bot that have been said. `spaced`: they bring their own spaces."""
+        self._sentences.pop(sentence_id or 0, None)
+        self._bot_words.append(text if spaced else f" {text}")
+
+    def bot_stopped(self, *, cut: bool = False) -> None:
+        """The bot is silent. `cut`: it was interrupted, within the first sentence whose words did not come."""
+        if cut and self._sentences:
+            self._bot_words.append(f" {next(iter(self._sentences.values()))}")
+        if cut:
+            self._sentences.clear()
+        text = "".join(self._bot_words).strip()
+        self._bot_words.clear()
+        if text:
+            self._said(TimelineEvent.BOT_SAID, text, **({"cut": True} if cut else {}))
+
+    def provider_failed(self, failure: Failure) -> None:
+        self.providers.failed(failure, time.monotonic())
+        self._meter.count(PROVIDER_ERRORS, provider=failure.provider, fault=failure.fault)
+        self.note(TimelineEvent.PROVIDER_ERROR, provider=failure.provider, fault=failure.fault)
+
+    # -- the end
+
+    def add_figure(self, name: str, value: float) -> None:
+        """A figure that was taken elsewhere."""
+        self._added[name] = round(value, 1)
+
+    def note_ended(self, reason: Reason) -> None:
+        if not self._is_ended:
+            self._is_ended = True
+            self.note(TimelineEvent.ENDED, reason=str(reason), result=str(RESULT_OF[reason]))
+
+    def figures(self) -> dict[str, float]:
+        """The call's own figures, for its record; what is per call enters the metrics with the first asking."""
+        session_s = time.monotonic() - self._began_at
+        if not self._is_figured:
+            self._is_figured = True
+            self.bot_stopped()
+            self._meter.observe(CALL_SECONDS, session_s)
+            if self._first_audio_s is not None:
+                self._meter.observe(FRAME_LATENESS_SECONDS, self._worst_lateness_s)
+        figures: dict[str, float] = {
+            **self._added,
+            CALL_SECONDS.figure: round(session_s, 3),
+            "turns": len(self._turn_totals),
+            "barge_ins": len(self._barge_ins),
+            "frames_dropped": self._dropped,
+        }
+        if self._first_audio_s is not None:
+            figures[FIRST_AUDIO_SECONDS.figure] = _ms(self._first_audio_s)
+            figures[FRAME_LATENESS_SECONDS.figure] = _ms(self._worst_lateness_s)
+        if self._turn_totals:
+            figures[TURN_SECONDS.figure] = _ms(_median(self._turn_totals))
+        if self._barge_ins:
+            figures[BARGE_IN_SECONDS.figure] = _ms(max(self._barge_ins))
+        return figures
+
+
+def _ms(seconds: float) -> float:
+    return round(seconds * 1000, 1)
+
+
+def _median(values: list[float]) -> float:
+    return sorted(values)[len(values) // 2]

@@ -1,0 +1,1 @@
+"""Speech without keys: whisper, piper and a script in place of a language model. Nothing here loads until asked."""

@@ -1,0 +1,286 @@
+"""One call in this worker: wait for `start`, run the bot, end for exactly one reason, leave nothing behind.
+
+The shell around `ending.py`: it awaits and decides nothing. The stream's sockets come and go while it runs.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import structlog
+from pipecat.runner.types import CallData, WebSocketRunnerArguments
+
+from shared.calls.outcome import Reason
+from shared.calls.record import CallRecord
+from shared.calls.timeline import TimelineEvent
+from shared.settings import WorkerSettings
+from shared.sfvopi.closing import CloseCode
+from shared.telemetry.catalogue import SESSION_TASKS_LEFT, STUCK_SESSIONS
+from shared.telemetry.logs import get_logger
+from shared.telemetry.meter import Meter
+from worker.bot_loader import Bot, BotNotFound
+from worker.ending import Ending, FirstEnding, Limits, Manner, View, overdue
+from worker.pipeline.finish import ask_to_cancel, ask_to_finish, close_clients, force
+from worker.prompts import Prompt
+from worker.stream import CallStream
+from worker.tasks import SessionTasks
+
+LOOK_S = 0.2  # between looks at the limits
+SILENT_GRACE_S = 0.5  # for a peer that is silent, but not dead, to take our close
+HANDLER_GRACE_S = 1.0  # for a bot's own on_client_disconnected
+TASKS_GRACE_S = 0.5  # for what a bot left running in good order
+PROMPT_GRACE_S = 3.0  # beyond the length of a recording
+
+
+@dataclass(frozen=True, slots=True)
+class Workplace:
+    """What every session of this worker uses."""
+
+    settings: WorkerSettings
+    meter: Meter
+    load_bot: Callable[[CallRecord], Awaitable[Bot]]  # raises BotNotFound
+    apology: Prompt
+
+
+class Session:
+    """One call. `run()` ends when nothing of it is left; `ending` says why."""
+
+    def __init__(
+        self,
+        record: CallRecord,
+        stream: CallStream,
+        workplace: Workplace,
+        claim: Callable[["Session"], Awaitable[None]],
+    ) -> None:
+        self.record = record
+        self._claim = claim
+        self.stream = stream
+        self.tasks = SessionTasks()
+        self.is_recorded = False  # the registry knows that the call is over: its slot is no longer ours to renew
+        self._place = workplace
+        self._ending = FirstEnding()
+        self._bot: asyncio.Task[None] | None = None
+        self._began_at = time.monotonic()
+        self._log = get_logger(__name__)
+        settings = workplace.settings
+        self._limits = Limits(settings.reconnect_window_s, settings.idle_s, settings.max_call_s, settings.end_grace_s)
+
+    @property
+    def ending(self) -> Ending | None:
+        """Why the call ends, once that is known."""
+        return self._ending.given
+
+    def end(self, reason: Reason, detail: str = "") -> bool:
+        """End the call for this reason, unless it ends already."""
+        return self._ending.give(Ending(reason, detail))
+
+    @property
+    def fence(self) -> int | None:
+        """The epoch of our attachment, so that we move this call only while it is ours; None if we do not know it."""
+        return self.record.epoch or None
+
+    def attached(self, epoch: int) -> None:
+        """A stream was attached; the registry knows it under this epoch (0: it was away and could not say)."""
+        self.record = replace(self.record, epoch=epoch)
+
+    async def run(self) -> Ending:
+        """Hold the call until it is over."""
+        structlog.contextvars.bind_contextvars(call_id=self.record.call_id)
+        looking = asyncio.create_task(self._look(), name="session:limits")
+        self.tasks.enter()
+        try:
+            if await self._wait_for_start():
+                self._bot = asyncio.create_task(self._run_bot(), name="session:bot")
+            ending = await self._ending.wait()
+            self.stream.watch.note(TimelineEvent.ENDING, reason=str(ending.reason))
+            await self._wind_up(ending)
+            return ending
+        finally:
+            looking.cancel()
+            await self._clear_away()
+
+    # -- while it lives
+
+    async def _look(self) -> None:
+        while self.ending is None:
+            ending = overdue(self._view(), self._limits)
+            if ending is not None:
+                self._ending.give(ending)
+            await self._drop_silent_socket()
+            await asyncio.sleep(LOOK_S)
+
+    def _view(self) -> View:
+        watch, now = self.stream.watch, time.monotonic()
+        return View(
+            now=now,
+            began_at=self._began_at,
+            has_started=self.stream.first_started.is_set(),
+            detached_at=self.stream.detached_at,
+            attached_at=self.stream.attached_at,
+            last_activity_at=watch.last_activity_at,
+            quiet_at=self.stream.speaker.quiet_at,
+            end_seen_at=watch.end_seen_at,
+            provider_down=watch.providers.down(now),
+        )
+
+    async def _drop_silent_socket(self) -> None:
+        """Close it with a code, or a gateway between would take this for a worker that died, and come again."""
+        socket, limit_s = self.stream.socket, self._place.settings.media_timeout_s
+        if socket is not None and socket.is_open and time.monotonic() - socket.last_message_at > limit_s:
+            self._log.warning("stream is silent, dropped", after_s=limit_s)
+            await socket.close(CloseCode.POLICY, "silent")
+            asyncio.get_running_loop().call_later(SILENT_GRACE_S, socket.abort)  # a dead peer answers no close
+
+    async def _wait_for_start(self) -> bool:
+        """Whether `start` came before the call ended."""
+        started = asyncio.create_task(self.stream.first_started.wait(), name="session:start")
+        ended = asyncio.create_task(self._ending.wait(), name="session:ended")
+        try:
+            await asyncio.wait({started, ended}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            started.cancel()
+            ended.cancel()
+        return self.ending is None
+
+    async def _run_bot(self) -> None:
+        try:
+            bot = await self._place.load_bot(self.record)
+            await bot(runner_arguments(self.record, self.stream))
+        except BotNotFound as error:
+            self._log.error("bot not found", reason=str(error))
+            self.end(Reason.BOT_ERROR, type(error).__name__)
+        except Exception as error:  # the edge of the session: a bot may raise anything
+            self._log.exception("the bot raised")
+            self.end(Reason.BOT_ERROR, type(error).__name__)
+        else:
+            self._ending.give(self._ending_of_bot())
+
+    def _ending_of_bot(self) -> Ending:
+        """Why the bot came to its end, when nobody asked it to."""
+        watch = self.stream.watch
+        failure = watch.providers.down(time.monotonic())
+        if failure is not None:
+            return Ending(Reason.PROVIDER_ERROR, f"{failure.service} by {failure.provider}: {failure.fault}")
+        if not watch.pipeline_started.is_set():
+            return Ending(Reason.BOT_ERROR, "the bot ended before its pipeline had begun")
+        return Ending(Reason.IDLE if watch.idle_seen else Reason.BOT_ENDED)
+
+    # -- its end
+
+    async def _wind_up(self, ending: Ending) -> None:
+        self._log.info("call ends", reason=str(ending.reason), detail=ending.detail)
+        match ending.manner:
+            case Manner.HANG_UP:
+                self.stream.end()
+                if self.stream.handles_disconnect():
+                    await self._bot_ends_within(HANDLER_GRACE_S)
+                await self._stop_bot()
+            case Manner.GOODBYE:
+                await self._let_bot_finish()
+            case Manner.FORCE:
+                await self._force_bot()
+            case Manner.CUT:
+                await self._stop_bot()
+            case Manner.APOLOGY:
+                await self._stop_bot()
+                await self._apologise()
+        await self._claim(self)  # first: our close makes the carrier send its hangup webhook, which would win
+        await self.stream.close(ending.close_code, str(ending.reason))
+
+    async def _let_bot_finish(self) -> None:
+        if self._bot_is_done() or self.stream.pipeline is None:
+            await self._stop_bot()
+            return
+        await ask_to_finish(self.stream.pipeline)
+        if not await self._bot_ends_within(self._limits.end_grace_s):
+            await self._force_bot()
+
+    async def _stop_bot(self) -> None:
+        if self._bot_is_done():
+            return
+        if self.stream.pipeline is None:  # the bot is still at its preparations
+            await self._abandon_bot()
+            return
+        await ask_to_cancel(self.stream.pipeline)
+        if not await self._bot_ends_within(self._place.settings.cancel_grace_s):
+            await self._force_bot()
+
+    async def _force_bot(self) -> None:
+        self._place.meter.count(STUCK_SESSIONS, step="cancelled")
+        self._log.warning("the pipeline would not end, forced")
+        await force(self.stream.pipeline)
+        if not await self._bot_ends_within(self._place.settings.cancel_grace_s):
+            self.stream.end()
+            await self._abandon_bot()
+
+    async def _abandon_bot(self) -> None:
+        if self._bot is None or self._bot.done():
+            return
+        self._bot.cancel()
+        if not await self._bot_ends_within(self._place.settings.cancel_grace_s):
+            self._place.meter.count(STUCK_SESSIONS, step="abandoned")
+            self._log.error("the bot would not end, abandoned")
+
+    def _bot_is_done(self) -> bool:
+        return self._bot is None or self._bot.done()
+
+    async def _bot_ends_within(self, seconds: float) -> bool:
+        if self._bot is not None:
+            await asyncio.wait({self._bot}, timeout=seconds)
+        return self._bot_is_done()
+
+    async def _apologise(self) -> None:
+        stream, apology = self.stream, self._place.apology
+        if not stream.is_attached:
+            return
+        try:
+            async with asyncio.timeout(apology.duration_s + PROMPT_GRACE_S):
+                await stream.speaker.clear()
+                await stream.speaker.say(apology.pcm(stream.format.sample_rate))
+                await stream.speaker.heard()
+        except TimeoutError:
+            self._log.warning("the apology was not heard to its end")
+
+    async def _clear_away(self) -> None:
+        """End whatever is left. Cleanup that awaits is not to be cancelled half-way."""
+        self.stream.end()
+        if self.stream.pipeline is not None:
+            await asyncio.shield(close_clients(self.stream.pipeline))
+        left = await asyncio.shield(self.tasks.end(TASKS_GRACE_S, self._place.settings.cancel_grace_s))
+        if left:
+            self._place.meter.count(SESSION_TASKS_LEFT, left)
+            self._log.warning("tasks were left behind", count=left)
+
+
+def runner_arguments(record: CallRecord, stream: CallStream, **extra: Any) -> WebSocketRunnerArguments:
+    """What a bot is called with, in Pipecat's own shape."""
+    body = {
+        "call_id": record.call_id,
+        "direction": record.direction,
+        "request_uuid": record.request_uuid,
+        "from": record.from_number,
+        "to": record.to_number,
+        "codec": record.codec,
+        "sample_rate": record.sample_rate,
+        **extra,
+    }
+    call_data = CallData.model_validate(
+        {
+            "stream_id": stream.stream_id,
+            "call_id": record.call_id,
+            "from": record.from_number,
+            "to": record.to_number,
+            "body": body,
+            "carrier_call_id": stream.carrier_call_id,
+        }
+    )
+    # Pipecat names Starlette's class; ours is what its transport of this fleet takes
+    return WebSocketRunnerArguments(
+        websocket=stream,  # type: ignore[arg-type]
+        transport_type="websocket",
+        session_id=record.call_id,
+        body=body,
+        call_data=call_data,
+    )

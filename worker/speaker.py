@@ -1,0 +1,120 @@
+"""The bot's mouth: audio to the carrier at the pace of speech, a little ahead of it, and taken back at once.
+
+The lead is what the carrier holds of ours: a late moment shorter than it is not heard. Whoever waits here for
+the time of a chunk finds out, when a clear came meanwhile, that the chunk is stale.
+"""
+
+import asyncio
+import time
+from typing import TYPE_CHECKING
+
+from shared.sfvopi.g711 import encode
+from shared.sfvopi.messages import PlayAudio
+from shared.sfvopi.playout import Playout
+from worker.observing import CallWatch
+
+if TYPE_CHECKING:
+    from worker.stream import CallStream
+
+CHUNK_MS = 40
+LAST_CHECKPOINT = "end_of_speech"  # ours, asked for before the stream is closed
+PATIENCE_S = 1.0  # for the carrier to have played what, by our estimate, it has
+
+
+class Speaker:
+    """Says audio on a call's stream. One per call: clear numbers go on over all sockets."""
+
+    def __init__(self, stream: "CallStream", watch: CallWatch, lead_s: float) -> None:
+        self._stream = stream
+        self._watch = watch
+        self._ahead_s = max(0.0, lead_s - CHUNK_MS / 1000)  # may be unplayed when the next chunk goes
+        self._playout = Playout()
+        self._generation = 0  # grows with every clear
+        self._clears = 0
+        self._last_heard: asyncio.Event | None = None
+
+    @property
+    def chunk_bytes(self) -> int:
+        """Bytes of one chunk of 16-bit PCM."""
+        return self._stream.format.sample_rate * CHUNK_MS // 1000 * 2
+
+    @property
+    def quiet_at(self) -> float:
+        """When all that was said so far will have been heard."""
+        return self._playout.dry_at
+
+    async def say(self, pcm: bytes, *, interruptible: bool = True) -> bool:
+        """Say 16-bit PCM of the stream's rate, however long; False if it was interrupted or cannot be heard."""
+        generation = self._generation
+        for at in range(0, len(pcm), self.chunk_bytes):
+            if not await self._say_chunk(pcm[at : at + self.chunk_bytes], generation, interruptible):
+                return False
+        return True
+
+    async def _say_chunk(self, pcm: bytes, generation: int, interruptible: bool) -> bool:
+        payload = encode(pcm, self._stream.format)
+        duration_s = self._stream.format.duration_ms(len(payload)) / 1000
+        while await self._stream.attached():
+            due = self._playout.dry_at - self._ahead_s
+            waited = due > time.monotonic()
+            if waited:
+                await asyncio.sleep(due - time.monotonic())
+            if interruptible and generation != self._generation:
+                return False
+            if not self._stream.is_attached:
+                continue  # detached while we waited: say it to the stream that comes back
+            if await self._stream.send(PlayAudio(payload, self._stream.format)):
+                now = time.monotonic()
+                self._playout.sent(duration_s, now, keep=not interruptible)
+                # a chunk that was not there when it was due is the bot's lateness, not ours
+                self._watch.audio_sent(now, now - due if waited else 0.0)
+                return True
+            await asyncio.sleep(0.02)  # the socket ended under us; its reader says so in a moment
+        return False
+
+    async def clear(self) -> bool:
+        """Take back what is not yet played, unless it must be heard; whether there was something to take back."""
+        self._generation += 1
+        now = time.monotonic()
+        if self._playout.unplayed_s(now) <= 0 or self._playout.is_keeping(now):
+            return False
+        self._clears += 1
+        self._playout.cleared(now)
+        self._watch.clear_sent(self._clears, now)
+        return await self._stream.clear(self._clears)
+
+    async def checkpoint(self, name: str) -> bool:
+        """Ask the carrier to say (`playedStream`) when the audio so far has been played."""
+        self._watch.checkpoint_sent(name)
+        return await self._stream.checkpoint(name)
+
+    def forget_unplayed(self) -> None:
+        """The carrier's queue went with the socket."""
+        self._playout.cleared(time.monotonic())
+
+    def checkpoint_played(self, name: str) -> bool:
+        """Whether this checkpoint was ours alone."""
+        if name != LAST_CHECKPOINT or self._last_heard is None:
+            return False
+        self._last_heard.set()
+        return True
+
+    async def heard(self) -> None:
+        """Wait until the caller has heard everything: by the carrier's word, or by our estimate with some patience.
+
+        A carrier plays later than we think (its own buffer, the way there), and a closed stream may cut what it
+        still has. A stream that is not there is not waited for.
+        """
+        if self.quiet_at + PATIENCE_S < time.monotonic() or not self._stream.is_attached:
+            return
+        self._last_heard = asyncio.Event()
+        await self.checkpoint(LAST_CHECKPOINT)
+        while self._stream.is_attached and not self._stream.is_over and not self._last_heard.is_set():
+            left_s = self.quiet_at + PATIENCE_S - time.monotonic()
+            if left_s <= 0:
+                return
+            try:
+                async with asyncio.timeout(min(left_s, 0.1)):
+                    await self._last_heard.wait()
+            except TimeoutError:
+                continue

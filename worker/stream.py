@@ -1,0 +1,172 @@
+"""A call's stream, which outlives its sockets: the pipeline reads and writes here, whichever socket is the current.
+
+A socket is taken up when it is accepted and counts as attached once its `start` has come. Between two sockets the
+stream is detached: what the bot says waits, what the caller says is lost. Knows nothing of Pipecat or the registry.
+"""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+from shared.sfvopi.errors import DropReason
+from shared.sfvopi.formats import AudioFormat
+from shared.sfvopi.messages import (
+    AudioCleared,
+    Checkpoint,
+    CheckpointPlayed,
+    ClearAudio,
+    Command,
+    Event,
+    MediaReceived,
+    StreamStarted,
+)
+from worker.observing import CallWatch
+from worker.socket import StreamSocket
+from worker.speaker import Speaker
+
+MAX_WAITING = 250  # events that a busy pipeline may leave unread: five seconds of audio
+
+
+class CallStream:
+    """What a bot gets as its `websocket`."""
+
+    def __init__(
+        self, call_id: str, format: AudioFormat, watch: CallWatch, *, send_lead_s: float = 0.2, hold_s: float = 10
+    ) -> None:
+        self.call_id = call_id
+        self.format = format
+        self.watch = watch
+        self.speaker = Speaker(self, watch, send_lead_s)
+        self.hold_s = hold_s  # how long the stream may be detached before the call ends
+        self.is_rehearsal = False
+        self.pipeline: Any = None  # Pipecat's PipelineWorker, once the transport knows it
+        self.has_pipeline = asyncio.Event()
+        self.handles_disconnect: Callable[[], bool] = lambda: False  # whether the bot listens to the caller's leaving
+        self.socket: StreamSocket | None = None
+        self.stream_id = ""
+        self.carrier_call_id = ""
+        self.is_over = False
+        self.detached_at: float | None = time.monotonic()
+        self.attached_at = time.monotonic()
+        self.first_started = asyncio.Event()
+        self._attached = asyncio.Event()  # or over: nobody waits for ever
+        self._waiting: deque[Event] = deque()
+        self._arrived = asyncio.Event()
+        self._is_read = True
+
+    # -- the sockets' side
+
+    @property
+    def is_attached(self) -> bool:
+        return self.socket is not None and self.socket.started is not None
+
+    def adopt(self, socket: StreamSocket) -> StreamSocket | None:
+        """This socket is the current one from now on; returns the one before, if it is still there."""
+        before, self.socket = self.socket, socket
+        self._attached.clear()
+        self.detached_at = None
+        if before is not None:
+            self.speaker.forget_unplayed()
+        return before
+
+    def start(self, socket: StreamSocket, start: StreamStarted) -> None:
+        """`start` has come on this socket, for the first time or again."""
+        if socket is not self.socket:
+            return
+        self.stream_id, self.carrier_call_id = start.stream_id, start.call_id
+        self.watch.stream_started(start.stream_id)
+        self.attached_at = time.monotonic()
+        self._attached.set()
+        self.first_started.set()
+
+    def take(self, socket: StreamSocket, event: Event) -> None:
+        """Something else has come on this socket."""
+        if socket is not self.socket:
+            return
+        if isinstance(event, AudioCleared):
+            self.watch.clear_acknowledged(event.sequence_number)
+        elif isinstance(event, CheckpointPlayed):
+            self.watch.checkpoint_played(event.name)
+            if self.speaker.checkpoint_played(event.name):
+                return
+        if not self._is_read or self.is_over:
+            return
+        if len(self._waiting) >= MAX_WAITING:
+            self._make_room()
+        self._waiting.append(event)
+        self._arrived.set()
+
+    def _make_room(self) -> None:
+        """Late audio is worth less than new audio; everything else stays."""
+        for i, event in enumerate(self._waiting):
+            if isinstance(event, MediaReceived):
+                del self._waiting[i]
+                break
+        else:
+            self._waiting.popleft()
+        self.watch.dropped(DropReason.FLOOD)
+
+    def lose(self, socket: StreamSocket) -> bool:
+        """This socket has ended. Whether it was the current one, so that the call is without a stream now."""
+        if socket is not self.socket:
+            return False
+        self.socket = None
+        self.detached_at = time.monotonic()
+        if not self.is_over:
+            self._attached.clear()
+        self.speaker.forget_unplayed()
+        return True
+
+    def end(self) -> None:
+        """No more of anything: whoever reads or writes is let go."""
+        self.is_over = True
+        self._attached.set()
+        self._arrived.set()
+
+    # -- the pipeline's side
+
+    async def events(self) -> AsyncIterator[Event]:
+        """What the carrier sends, over all sockets, until the stream is over."""
+        self._is_read = True
+        try:
+            while True:
+                while self._waiting:
+                    yield self._waiting.popleft()
+                if self.is_over:
+                    return
+                self._arrived.clear()
+                await self._arrived.wait()
+        finally:
+            self._is_read = False
+            self._waiting.clear()
+
+    def show_pipeline(self, pipeline: Any) -> None:
+        """The transport was set up: this is the pipeline that it stands in."""
+        self.pipeline = pipeline
+        self.has_pipeline.set()
+
+    async def attached(self) -> bool:
+        """Wait until there is a stream to write to; False when there will be none any more."""
+        await self._attached.wait()
+        return not self.is_over
+
+    async def send(self, command: Command) -> bool:
+        """Send now; False if there is no stream, or it took nothing before the deadline."""
+        socket = self.socket
+        if socket is None or socket.started is None:
+            return False
+        return await socket.send(command)
+
+    async def clear(self, sequence_number: int) -> bool:
+        return await self.send(ClearAudio(self.stream_id, sequence_number))
+
+    async def checkpoint(self, name: str) -> bool:
+        return await self.send(Checkpoint(self.stream_id, name))
+
+    async def close(self, code: int, reason: str = "") -> None:
+        """End the stream and close what is open of it."""
+        self.end()
+        if self.socket is not None:
+            await self.socket.close(code, reason)
