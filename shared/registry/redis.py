@@ -81,9 +81,9 @@ class RedisRegistry:
         seconds, microseconds = await self._ask(self._redis.time)
         answered_ms = self._clock()
         offset_ms = int(seconds) * 1000 + int(microseconds) // 1000 - (asked_ms + answered_ms) // 2
-        unsure_ms = (answered_ms - asked_ms) // 2
-        # a slow answer (a busy start, say) knows little: what was known stands for as long as it may be true
-        if unsure_ms <= self._unsure_ms or abs(offset_ms - self._offset_ms) > unsure_ms:
+        unsure_ms = (answered_ms - asked_ms) // 2 + 1  # both clocks are read in whole milliseconds
+        # a slow answer (a busy start, say) knows little: what was known stands for as long as both may be true
+        if unsure_ms <= self._unsure_ms or abs(offset_ms - self._offset_ms) > unsure_ms + self._unsure_ms:
             self._offset_ms, self._unsure_ms = offset_ms, unsure_ms
         return self._offset_ms
 
