@@ -46,7 +46,9 @@ async def live_a_life(registry: RedisRegistry, call_id: str = "c") -> None:
     await registry.move(call_id, CallEvent.RING, {})
     await registry.move(call_id, CallEvent.ANSWER, {"worker_id": "w"})
     await registry.occupy(call_id, "w", 5_000)
-    await registry.move(call_id, CallEvent.ATTACH, {})
+    attached = await registry.move(call_id, CallEvent.ATTACH, {})
+    assert attached.record
+    await registry.save_checkpoint(call_id, "{}", attached.record.epoch)
     await registry.note(call_id, [TimelineEntry(1, "worker:w", "attached", {})])
     await registry.heartbeat(WORKER, [call_id], 5_000)
     await registry.patch(call_id, {"figures": {"turns": 1}})
