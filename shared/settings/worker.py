@@ -30,6 +30,12 @@ class WorkerSettings(FleetSettings):
         10, gt=0, validation_alias=env("SFVOPI_CALLS_PER_WORKER"), description="Slots of this process."
     )
 
+    watchdog_s: float = Field(
+        3,
+        ge=0,
+        validation_alias=env("SFVOPI_WATCHDOG_S"),
+        description="A worker whose event loop stands still for so long is killed by its parent process; 0: never.",
+    )
     start_deadline_s: float = Field(
         5, gt=0, validation_alias=env("SFVOPI_START_DEADLINE_S"), description="For `start` on a new stream."
     )
