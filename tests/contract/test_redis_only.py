@@ -161,6 +161,26 @@ async def test_a_redis_that_does_not_answer_is_away_in_time_and_back_again(tmp_p
         await registry.close()
 
 
+async def test_a_redis_that_hangs_costs_many_callers_one_timeout_and_not_one_each(tmp_path: Path) -> None:
+    """With 32 connections, 200 answers in a burst waited up to 1.3 s each for a Redis that hung."""
+    server = RedisServer(tmp_path)
+    server.start()
+    registry = RedisRegistry.connect(server.url, max_connections=2)
+    try:
+        await registry.heartbeat(WORKER, [], 60_000)
+        os.kill(server.pid, signal.SIGSTOP)
+        asked = time.monotonic()
+        answers = await asyncio.gather(*(registry.get(f"c{n}") for n in range(200)), return_exceptions=True)
+        assert {type(answer) for answer in answers} == {RegistryAway}
+        assert time.monotonic() - asked < 0.9, "one timeout of 0.3 s, and the time to fail"
+        os.kill(server.pid, signal.SIGCONT)
+        async with asyncio.timeout(5):
+            await until_it_answers(registry)
+    finally:
+        server.stop()
+        await registry.close()
+
+
 async def test_a_redis_that_was_restarted_empty_is_filled_by_heartbeats(tmp_path: Path) -> None:
     server = RedisServer(tmp_path)
     server.start()
