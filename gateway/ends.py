@@ -15,12 +15,14 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 
 from gateway.lane import Frame
-from shared.process.server import MAX_MESSAGE_BYTES, PING_S, PONG_DEADLINE_S, WRITE_BUFFER_BYTES, bound_stream_socket
+from shared.process.server import MAX_MESSAGE_BYTES, WRITE_BUFFER_BYTES, bound_stream_socket
 from shared.sfvopi.closing import CloseCode, Refusal
 
 CONNECT_DEADLINE_S = 2.0  # TCP: a worker that is gone is noticed by then
 ACCEPT_DEADLINE_S = 3.0  # the worker may look for 1.5 s whether an older stream of the call is dead
 CLOSE_DEADLINE_S = 1.0
+# a worker that stands still for so long is given up, and its calls go elsewhere: the caller hears nothing meanwhile
+WORKER_PING_S, WORKER_PONG_DEADLINE_S = 1.0, 2.5
 NO_STATUS, LOST = 1005, 1006
 
 # what belongs to the carrier's own handshake with us; everything else of its upgrade reaches the worker
@@ -149,8 +151,8 @@ async def _open(address: str, token: str, headers: Mapping[str, str]) -> ClientC
         proxy=None,
         open_timeout=ACCEPT_DEADLINE_S,
         close_timeout=CLOSE_DEADLINE_S,
-        ping_interval=PING_S,
-        ping_timeout=PONG_DEADLINE_S,
+        ping_interval=WORKER_PING_S,
+        ping_timeout=WORKER_PONG_DEADLINE_S,
         max_size=MAX_MESSAGE_BYTES,
         write_limit=WRITE_BUFFER_BYTES,
     )

@@ -25,12 +25,14 @@ from worker.observing import CallWatch
 from worker.pipeline.services.current import use_settings
 from worker.prompts import APOLOGY, Prompt
 from worker.rehearsal import Rehearsed, rehearse
+from worker.resumption import CheckpointStore
 from worker.server import worker_app
 from worker.session import Session, Workplace
 from worker.sessions import Sessions
 from worker.stream import CallStream
 from worker.tasks import install_task_factory, start_shared
 
+CLEARS_OF_A_SESSION = 1000  # numbers of clearAudio go on over a call's sessions, whatever the last one left
 END_S = 15.0  # for sessions that were told to end, when the process has no more time
 
 
@@ -51,7 +53,13 @@ class WorkerApp:
         self._numbers = Numbers.read(settings)
         self._load_bot = load_bot or BotLoader().load  # raises BotNotFound
         self._bots: dict[str, Bot] = {}
-        self._workplace = Workplace(settings, self.meter, self._bot_of, _read_apology(settings))
+        self._workplace = Workplace(
+            settings,
+            self.meter,
+            self._bot_of,
+            _read_apology(settings),
+            CheckpointStore(registry, self.meter, settings.checkpoint_key_list),
+        )
         self._link = FleetLink(settings, registry, self.sessions, self.meter, self.health, self.describe)
         self._side = SideTasks(self.health)
         self._started_at_ms = registry.now_ms()
@@ -167,8 +175,12 @@ class WorkerApp:
             watch,
             send_lead_s=settings.send_lead_ms / 1000,
             hold_s=settings.reconnect_window_s,
+            clears=CLEARS_OF_A_SESSION * max(0, record.attachments - 1),
+            bot=record.bot,
         )
-        session = Session(record, stream, self._workplace, self._link.claim_end)
+        stream.repeats_unheard, stream.resume_line = settings.resume == "repeat", settings.resume_line
+        age_s = (self.registry.now_ms() - record.first_attached_at_ms) / 1000 if record.attachments > 1 else 0.0
+        session = Session(record, stream, self._workplace, self._link.claim_end, age_s)
         self.sessions.add(session)
         running = start_shared(self._run(session), name=f"session:{record.call_id}")
         self._running.add(running)

@@ -171,6 +171,7 @@ class FleetLink:
             for session in self._sessions.all():
                 await self.note(session.record.call_id, session.stream.watch)
                 await self._tell_stream(session)
+                await self._tell_beginning(session)
 
     async def _tell_stream(self, session: Session) -> None:
         """The ids that the carrier gave, once for each stream."""
@@ -184,6 +185,18 @@ class FleetLink:
             self._meter.count(REGISTRY_ERRORS)
         else:
             session.record = session.record.with_changes(ids)
+
+    async def _tell_beginning(self, session: Session) -> None:
+        """That the call has gone on in a session after its first, once."""
+        if session.is_beginning_told or session.began_as not in ("resumed", "afresh"):
+            return
+        counted = getattr(session.record, session.began_as) + 1
+        try:
+            await self._registry.patch(session.record.call_id, {session.began_as: counted})
+        except RegistryAway:
+            self._meter.count(REGISTRY_ERRORS)
+        else:
+            session.is_beginning_told = True
 
     async def note(self, call_id: str, watch: CallWatch) -> bool:
         """Write what the watch has seen into the call's timeline."""
@@ -219,6 +232,7 @@ class FleetLink:
         watch = session.stream.watch
         self._outlived.discard(session.record.call_id)
         await self._tell_stream(session)
+        await self._tell_beginning(session)
         unheard = UnheardEnding(session.record.call_id, ending, watch.figures(), watch, session.fence)
         if not await self._tell(unheard):
             self._unheard.append(unheard)

@@ -39,6 +39,7 @@ class CallWatch:
         self.last_activity_at = time.monotonic()
         self.end_seen_at: float | None = None  # an EndFrame was on its way down the pipeline
         self.pipeline_started = asyncio.Event()
+        self.conversation_changed = asyncio.Event()  # what a checkpoint would hold is not what it was
         self.idle_seen = False  # Pipecat's own idle timeout
         self.turns = Turns()
         self._meter = meter

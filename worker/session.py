@@ -17,13 +17,15 @@ from shared.calls.record import CallRecord
 from shared.calls.timeline import TimelineEvent
 from shared.settings import WorkerSettings
 from shared.sfvopi.closing import CloseCode
-from shared.telemetry.catalogue import SESSION_TASKS_LEFT, STUCK_SESSIONS
+from shared.telemetry.catalogue import SESSION_TASKS_LEFT, SESSIONS_RESUMED, STUCK_SESSIONS
 from shared.telemetry.logs import get_logger
 from shared.telemetry.meter import Meter
 from worker.bot_loader import Bot, BotNotFound
+from worker.checkpoint import Unreadable
 from worker.ending import Ending, FirstEnding, Limits, Manner, View, overdue
 from worker.pipeline.finish import ask_to_cancel, ask_to_finish, close_clients, force
 from worker.prompts import Prompt
+from worker.resumption import CheckpointStore, Keeper
 from worker.stream import CallStream
 from worker.tasks import SessionTasks
 
@@ -42,6 +44,7 @@ class Workplace:
     meter: Meter
     load_bot: Callable[[CallRecord], Awaitable[Bot]]  # raises BotNotFound
     apology: Prompt
+    checkpoints: CheckpointStore
 
 
 class Session:
@@ -53,16 +56,20 @@ class Session:
         stream: CallStream,
         workplace: Workplace,
         claim: Callable[["Session"], Awaitable[None]],
+        age_s: float = 0.0,
     ) -> None:
         self.record = record
         self._claim = claim
         self.stream = stream
         self.tasks = SessionTasks()
+        self.is_beginning_told = False
         self.is_recorded = False  # the registry knows that the call is over: its slot is no longer ours to renew
         self._place = workplace
         self._ending = FirstEnding()
         self._bot: asyncio.Task[None] | None = None
-        self._began_at = time.monotonic()
+        self._began_at = time.monotonic() - age_s  # the call's: an earlier session counts
+        self._keeper = Keeper(record.call_id, stream.watch.conversation_changed, lambda: self.fence)
+        self.began_as = "" if record.attachments > 1 else "first"  # then: resumed or afresh
         self._log = get_logger(__name__)
         settings = workplace.settings
         self._limits = Limits(settings.reconnect_window_s, settings.idle_s, settings.max_call_s, settings.end_grace_s)
@@ -84,11 +91,13 @@ class Session:
     def attached(self, epoch: int) -> None:
         """A stream was attached; the registry knows it under this epoch (0: it was away and could not say)."""
         self.record = replace(self.record, epoch=epoch)
+        self.stream.watch.conversation_changed.set()  # what was kept under the old epoch is fenced off
 
     async def run(self) -> Ending:
         """Hold the call until it is over."""
         structlog.contextvars.bind_contextvars(call_id=self.record.call_id)
         looking = asyncio.create_task(self._look(), name="session:limits")
+        keeping = asyncio.create_task(self._keep(), name="session:checkpoints")
         self.tasks.enter()
         try:
             if await self._wait_for_start():
@@ -99,6 +108,7 @@ class Session:
             return ending
         finally:
             looking.cancel()
+            keeping.cancel()
             await self._clear_away()
 
     # -- while it lives
@@ -108,8 +118,44 @@ class Session:
             ending = overdue(self._view(), self._limits)
             if ending is not None:
                 self._ending.give(ending)
+            self._judge_beginning()
             await self._drop_silent_socket()
             await asyncio.sleep(LOOK_S)
+
+    # -- what outlives it
+
+    async def checkpoint_now(self) -> bool:
+        """Keep the conversation as it is now. False if the registry is away."""
+        self._keeper.keeping = self.stream.keeping
+        return await self._keeper.save(self._place.checkpoints)
+
+    async def _keep(self) -> None:
+        while self.stream.keeping is None:
+            await self.stream.watch.conversation_changed.wait()
+            self.stream.watch.conversation_changed.clear()
+        self._keeper.keeping = self.stream.keeping
+        self.stream.watch.conversation_changed.set()
+        await self._keeper.run(self._place.checkpoints)
+
+    async def _recall(self) -> None:
+        """What the session before this one left, if there was one."""
+        if self.began_as == "first":
+            return
+        try:
+            self.stream.earlier = await self._place.checkpoints.load(self.record.call_id)
+        except Unreadable as why:
+            self.stream.why_afresh = str(why)
+
+    def _judge_beginning(self) -> None:
+        """A second session: did the bot take the conversation up? It is known once its pipeline runs."""
+        if self.began_as or not self.stream.watch.pipeline_started.is_set():
+            return
+        keeping = self.stream.keeping
+        self.began_as = "resumed" if keeping is not None and keeping.is_resumed else "afresh"
+        self._place.meter.count(SESSIONS_RESUMED, result=self.began_as)
+        if self.began_as == "afresh":
+            why = "not_taking_part" if keeping is None else self.stream.why_afresh
+            self.stream.watch.note(TimelineEvent.AFRESH, why=why)
 
     def _view(self) -> View:
         watch, now = self.stream.watch, time.monotonic()
@@ -147,6 +193,7 @@ class Session:
     async def _run_bot(self) -> None:
         try:
             bot = await self._place.load_bot(self.record)
+            await self._recall()
             await bot(runner_arguments(self.record, self.stream))
         except BotNotFound as error:
             self._log.error("bot not found", reason=str(error))

@@ -22,15 +22,15 @@ PATIENCE_S = 1.0  # for the carrier to have played what, by our estimate, it has
 
 
 class Speaker:
-    """Says audio on a call's stream. One per call: clear numbers go on over all sockets."""
+    """Says audio on a call's stream. One per session: clear numbers go on over all sockets."""
 
-    def __init__(self, stream: "CallStream", watch: CallWatch, lead_s: float) -> None:
+    def __init__(self, stream: "CallStream", watch: CallWatch, lead_s: float, clears: int = 0) -> None:
         self._stream = stream
         self._watch = watch
         self._ahead_s = max(0.0, lead_s - CHUNK_MS / 1000)  # may be unplayed when the next chunk goes
         self._playout = Playout()
         self._generation = 0  # grows with every clear
-        self._clears = 0
+        self._clears = clears  # sent before, by an earlier session of this call
         self._last_heard: asyncio.Event | None = None
 
     @property

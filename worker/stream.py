@@ -22,7 +22,10 @@ from shared.sfvopi.messages import (
     MediaReceived,
     StreamStarted,
 )
+from worker.checkpoint import Checkpoint as Kept
+from worker.hearing import Hearing
 from worker.observing import CallWatch
+from worker.resumption import Keeping
 from worker.socket import StreamSocket
 from worker.speaker import Speaker
 
@@ -33,14 +36,30 @@ class CallStream:
     """What a bot gets as its `websocket`."""
 
     def __init__(
-        self, call_id: str, format: AudioFormat, watch: CallWatch, *, send_lead_s: float = 0.2, hold_s: float = 10
+        self,
+        call_id: str,
+        format: AudioFormat,
+        watch: CallWatch,
+        *,
+        send_lead_s: float = 0.2,
+        hold_s: float = 10,
+        clears: int = 0,
+        bot: str = "",
     ) -> None:
         self.call_id = call_id
         self.format = format
         self.watch = watch
-        self.speaker = Speaker(self, watch, send_lead_s)
+        self.speaker = Speaker(self, watch, send_lead_s, clears)
+        self.hearing = Hearing(self.checkpoint, lambda: self.speaker.quiet_at)
         self.hold_s = hold_s  # how long the stream may be detached before the call ends
         self.is_rehearsal = False
+        # resumption: what the session before this one left, and what this bot keeps for the next
+        self.bot = bot
+        self.earlier: Kept | None = None
+        self.why_afresh = ""
+        self.keeping: Keeping | None = None
+        self.repeats_unheard = True
+        self.resume_line = ""
         self.pipeline: Any = None  # Pipecat's PipelineWorker, once the transport knows it
         self.has_pipeline = asyncio.Event()
         self.handles_disconnect: Callable[[], bool] = lambda: False  # whether the bot listens to the caller's leaving
@@ -88,6 +107,9 @@ class CallStream:
         if isinstance(event, AudioCleared):
             self.watch.clear_acknowledged(event.sequence_number)
         elif isinstance(event, CheckpointPlayed):
+            if self.hearing.played(event.name):
+                self.watch.conversation_changed.set()
+                return
             self.watch.checkpoint_played(event.name)
             if self.speaker.checkpoint_played(event.name):
                 return
@@ -164,6 +186,26 @@ class CallStream:
 
     async def checkpoint(self, name: str) -> bool:
         return await self.send(Checkpoint(self.stream_id, name))
+
+    # -- what the caller hears of the bot, for the session that may come after this one
+
+    async def sentence_begun(self, text: str) -> None:
+        """The bot is about to say this; all before it has been sent."""
+        if self.keeping is not None:
+            await self.hearing.ended()
+            self.hearing.begun(text)
+            self.watch.conversation_changed.set()
+
+    async def sentence_ended(self) -> None:
+        """The bot is silent."""
+        if self.keeping is not None:
+            await self.hearing.ended()
+            self.watch.conversation_changed.set()
+
+    def sentences_interrupted(self) -> None:
+        """The caller spoke into it."""
+        self.hearing.interrupted()
+        self.watch.conversation_changed.set()
 
     async def close(self, code: int, reason: str = "") -> None:
         """End the stream and close what is open of it."""

@@ -13,7 +13,7 @@ from shared.calls.outcome import RESULT_OF, Result
 from shared.calls.state import CallState
 from shared.sfvopi.formats import AudioFormat, Codec
 
-SCHEMA = 1
+SCHEMA = 2
 NO_CAPACITY_DETAIL = "no worker could take it when it was answered"
 RESULT_BY_NAME: dict[str, Result] = {str(reason): result for reason, result in RESULT_OF.items()}
 
@@ -39,6 +39,8 @@ class CallRecord:
     # from the stream
     epoch: int = 0  # which attachment is the current one; 0 = never attached
     attachments: int = 0
+    resumed: int = 0  # sessions after the first that had the conversation of the one before
+    afresh: int = 0  # sessions after the first that began anew
     stream_id: str = ""
     carrier_call_id: str = ""  # `start`'s own callId, which need not be call_id
     first_attached_at_ms: int = 0

@@ -1,15 +1,19 @@
 """How Redis is asked: connections, timeouts, scripts, listening. Knows no key and no record.
 
-Whatever goes wrong on the way is `RegistryAway`. No question is repeated, since it may have been answered.
+Whatever goes wrong on the way is `RegistryAway`. No question is repeated, since it may have been answered. When an
+answer does not come in time, all other questions fail at once for a moment, those that wait for a connection, too: a
+Redis that hangs costs one caller a timeout, not every one of them, one after the other.
 """
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
 from redis.asyncio import Redis
 from redis.commands.core import AsyncScript
 from redis.exceptions import RedisError
+from redis.exceptions import TimeoutError as RedisTimeout
 
 from shared.registry.address import RedisAddress, close_pool
 from shared.registry.contract import RegistryAway
@@ -17,6 +21,7 @@ from shared.registry.scripts import Scripts
 
 T = TypeVar("T")
 
+SILENT_FOR_S = 0.2  # after an answer that did not come: nobody else waits for one meanwhile
 SILENCE_S = 5.0  # a listener that hears nothing for so long asks whether anybody is there
 
 
@@ -34,6 +39,7 @@ class Connection:
     ) -> None:
         self._wait_s = wait_s
         self._is_closed = False
+        self._silent_until = 0.0
         self._room = asyncio.Semaphore(max_connections)
         options = {
             "decode_responses": True,
@@ -58,13 +64,18 @@ class Connection:
     async def ask(self, question: Callable[[], Awaitable[T]]) -> T:
         """The answer to a question that is put through `redis`."""
         self._check_open()
+        self._check_answers()
         try:
             async with asyncio.timeout(self._wait_s):
                 await self._room.acquire()
         except TimeoutError:
             raise RegistryAway(f"no connection to Redis was free within {self._wait_s:g} s") from None
         try:
+            self._check_answers()
             return await question()
+        except RedisTimeout as error:
+            self._silent_until = time.monotonic() + SILENT_FOR_S
+            raise RegistryAway("Redis does not answer") from error
         except (RedisError, OSError, UnicodeError) as error:
             raise RegistryAway(f"Redis is away: {type(error).__name__}") from error
         finally:
@@ -96,6 +107,10 @@ class Connection:
         self._is_closed = True
         await close_pool(self._pool)
         await close_pool(self._nudge_pool)
+
+    def _check_answers(self) -> None:
+        if time.monotonic() < self._silent_until:
+            raise RegistryAway("Redis has just not answered")
 
     def _check_open(self) -> None:
         if self._is_closed:

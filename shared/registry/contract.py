@@ -125,6 +125,15 @@ class Registry(Protocol):
     async def patch(self, call_id: str, changes: Mapping[str, Any]) -> None:
         """Change fields without moving. Unknown calls are left unknown. `figures` are merged."""
 
+    async def save_checkpoint(self, call_id: str, checkpoint: str, epoch: int) -> bool:
+        """Keep what another worker needs to go on with the call; a move to ENDED drops it.
+
+        False, and nothing is kept, when the call is over, unknown, or `epoch` is not its own any more.
+        """
+
+    async def load_checkpoint(self, call_id: str) -> str | None:
+        """What was kept last, or None."""
+
     async def recent_calls(self, limit: int = 50, before_ms: int | None = None) -> list[CallRecord]:
         """The newest calls first; with `before_ms`, of those that were created before this time."""
 

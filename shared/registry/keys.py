@@ -22,6 +22,7 @@ HOUSEKEEPING_QUEUE = f"{FLEET}:housekeeping"  # arq's queue; its other keys have
 _HOUR_MS = 3600 * 1000
 FLEET_TTL_MS = 24 * _HOUR_MS  # renewed by every heartbeat
 CALL_TTL_MS = 30 * 24 * _HOUR_MS  # records, timelines, index and outbox; retention deletes sooner
+CHECKPOINT_TTL_MS = 24 * _HOUR_MS  # renewed by every turn; the call's end deletes it
 
 
 def slots(worker_id: str) -> str:
@@ -42,6 +43,11 @@ def timeline(call_id: str) -> str:
 def noted(call_id: str) -> str:
     """Number: how many entries the timeline ever had."""
     return f"{PREFIX}:call:{{{call_id}}}:noted"
+
+
+def checkpoint(call_id: str) -> str:
+    """String: what another worker needs to go on with the call."""
+    return f"{PREFIX}:call:{{{call_id}}}:checkpoint"
 
 
 def nudges(topic: str) -> str:

@@ -34,6 +34,7 @@ class MemoryRegistry:
         self._slots = Slots()
         self._calls: dict[str, dict[str, str]] = {}
         self._created: dict[str, int] = {}  # the index of calls: id → when it was first heard of
+        self._checkpoints: dict[str, str] = {}
         self._outbox: dict[str, int] = {}
         self._timelines: dict[str, list[str]] = {}
         self._noted: dict[str, int] = {}  # entries ever noted, the dropped ones too
@@ -106,6 +107,7 @@ class MemoryRegistry:
             call.setdefault("first_attached_at_ms", str(now_ms))
         if after is CallState.ENDED:
             call.setdefault("ended_at_ms", str(now_ms))
+            self._checkpoints.pop(call_id, None)
         self._calls[call_id] = call
         self._created.setdefault(call_id, now_ms)
         return Moved(True, before, decode_record(call_id, call))
@@ -115,6 +117,18 @@ class MemoryRegistry:
         stored = encode_changes(changes)
         if call_id in self._calls:
             self._calls[call_id] |= stored
+
+    async def save_checkpoint(self, call_id: str, checkpoint: str, epoch: int) -> bool:
+        self._check()
+        call = self._calls.get(call_id, {})
+        if not call or call["state"] == CallState.ENDED or call.get("epoch") != str(epoch):
+            return False
+        self._checkpoints[call_id] = checkpoint
+        return True
+
+    async def load_checkpoint(self, call_id: str) -> str | None:
+        self._check()
+        return self._checkpoints.get(call_id)
 
     async def recent_calls(self, limit: int = 50, before_ms: int | None = None) -> list[CallRecord]:
         self._check()
@@ -159,7 +173,7 @@ class MemoryRegistry:
             call = self._calls.get(call_id)
             if call is None or call["state"] == CallState.ENDED:
                 forgotten += call is not None
-                for table in (self._calls, self._created, self._timelines, self._noted):
+                for table in (self._calls, self._created, self._timelines, self._noted, self._checkpoints):
                     table.pop(call_id, None)
         return forgotten
 

@@ -171,7 +171,7 @@ class RedisRegistry:
         now_ms = self.now_ms()
         moved, before, flat = await self._run(
             self._scripts.move,
-            [keys.record(call_id)],
+            [keys.record(call_id), keys.checkpoint(call_id)],
             now_ms,
             keys.CALL_TTL_MS,
             "" if fence is None else fence,
@@ -190,6 +190,15 @@ class RedisRegistry:
         stored = encode_changes(changes)
         if stored:
             await self._run(self._scripts.patch, [keys.record(call_id)], keys.CALL_TTL_MS, *_flat(stored))
+
+    async def save_checkpoint(self, call_id: str, checkpoint: str, epoch: int) -> bool:
+        where = [keys.record(call_id), keys.checkpoint(call_id)]
+        given = (epoch, checkpoint, keys.CHECKPOINT_TTL_MS, str(CallState.ENDED))
+        return bool(await self._run(self._scripts.save_checkpoint, where, *given))
+
+    async def load_checkpoint(self, call_id: str) -> str | None:
+        kept: str | None = await self._ask(lambda: _as_awaitable(self._redis.get(keys.checkpoint(call_id))))
+        return kept
 
     async def recent_calls(self, limit: int = 50, before_ms: int | None = None) -> list[CallRecord]:
         latest = "+inf" if before_ms is None else f"({before_ms}"
@@ -239,7 +248,12 @@ class RedisRegistry:
         while old := await self._created_before(at_ms, passed_over):
             gone = []
             for call_id in old:
-                where = [keys.record(call_id), keys.timeline(call_id), keys.noted(call_id)]
+                where = [
+                    keys.record(call_id),
+                    keys.timeline(call_id),
+                    keys.noted(call_id),
+                    keys.checkpoint(call_id),
+                ]
                 dropped = await self._run(self._scripts.forget, where, str(CallState.ENDED))
                 forgotten += dropped == 1
                 if dropped >= 0:

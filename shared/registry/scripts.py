@@ -21,6 +21,7 @@ class Scripts:
     enqueue_ending: AsyncScript
     move: AsyncScript
     patch: AsyncScript
+    save_checkpoint: AsyncScript
     note: AsyncScript
     timeline: AsyncScript
     forget: AsyncScript

@@ -6,7 +6,7 @@ from typing import Self
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
-from shared.settings.fleet import MOST_PORTS, FleetSettings, env
+from shared.settings.fleet import MOST_PORTS, SHORTEST_TOKEN_KEY, FleetSettings, env, split
 
 
 class WorkerSettings(FleetSettings):
@@ -30,6 +30,12 @@ class WorkerSettings(FleetSettings):
         10, gt=0, validation_alias=env("SFVOPI_CALLS_PER_WORKER"), description="Slots of this process."
     )
 
+    watchdog_s: float = Field(
+        3,
+        ge=0,
+        validation_alias=env("SFVOPI_WATCHDOG_S"),
+        description="A worker whose event loop stands still for so long is killed by its parent process; 0: never.",
+    )
     start_deadline_s: float = Field(
         5, gt=0, validation_alias=env("SFVOPI_START_DEADLINE_S"), description="For `start` on a new stream."
     )
@@ -66,6 +72,23 @@ class WorkerSettings(FleetSettings):
         None,
         validation_alias=env("SFVOPI_APOLOGY_WAV"),
         description="What a caller hears when the bot or a provider fails (16-bit mono); default: our own words.",
+    )
+    resume: str = Field(
+        "repeat",
+        validation_alias=env("SFVOPI_RESUME"),
+        description="A call that goes on in a new session: repeat (what the caller has not heard is said again; the "
+        "line below if there is nothing) or bridge (always the line).",
+    )
+    resume_line: str = Field(
+        "Sorry, we were cut off for a moment.",
+        validation_alias=env("SFVOPI_RESUME_LINE"),
+        description="What a bot says first in a new session of a call that goes on; empty: nothing.",
+    )
+    checkpoint_keys: SecretStr = Field(
+        SecretStr(""),
+        validation_alias=env("SFVOPI_CHECKPOINT_KEYS"),
+        description="Keys that encrypt conversations kept in Redis, comma separated; the first encrypts, all decrypt. "
+        "Empty: not encrypted.",
     )
     rehearse: bool = Field(
         True,
@@ -110,6 +133,24 @@ class WorkerSettings(FleetSettings):
         validation_alias=env("SFVOPI_WHISPER_MODEL"),
         description="Folder of a faster-whisper model of your own.",
     )
+
+    @property
+    def checkpoint_key_list(self) -> list[str]:
+        return split(self.checkpoint_keys)
+
+    @field_validator("resume")
+    @classmethod
+    def _is_a_way_to_go_on(cls, given: str) -> str:
+        if given not in ("repeat", "bridge"):
+            raise ValueError("must be repeat or bridge")
+        return given
+
+    @field_validator("checkpoint_keys")
+    @classmethod
+    def _cannot_be_found_by_trying(cls, given: SecretStr) -> SecretStr:
+        if any(len(key) < SHORTEST_TOKEN_KEY for key in split(given)):
+            raise ValueError(f"a key has {SHORTEST_TOKEN_KEY} characters or more: make one with `openssl rand -hex 32`")
+        return given
 
     @field_validator("address")
     @classmethod

@@ -85,6 +85,19 @@ REATTACHMENTS = Metric(
     "Relayed calls whose worker was lost: attached to another one, or closed because there was none.",
     (("result", ("attached", "failed")),),
 )
+CHECKPOINTS = Metric(
+    "counter",
+    "sfvopi_checkpoints_total",
+    "Conversations kept for a session to come: kept; fenced (the call is over, or another worker's by now); registry "
+    "away (tried again); unusable (the bot's state is too large or no JSON).",
+    (("result", ("kept", "fenced", "away", "unusable")),),
+)
+SESSIONS_RESUMED = Metric(
+    "counter",
+    "sfvopi_resumptions_total",
+    "Sessions after a call's first: with the conversation of the one before, or begun anew.",
+    (("result", ("resumed", "afresh")),),
+)
 CALLS = Metric(
     "counter",
     "sfvopi_calls_total",

@@ -16,7 +16,8 @@ SPEECH_RATE = 24000
 
 
 def answer(body: dict[str, Any]) -> tuple[str, dict[str, Any] | None]:
-    """What the fake model says to a request, or the tool that it calls. It echoes; a goodbye ends the call."""
+    """What the fake model says to a request, or the tool that it calls. It echoes, remembers what it is
+    told again with every request, and a goodbye ends the call."""
     said = [text for message in body["messages"] if message["role"] == "user" and (text := _text(message))]
     last = said[-1] if said else "nothing"
     tools = {tool["function"]["name"] for tool in body.get("tools") or []}
@@ -26,6 +27,9 @@ def answer(body: dict[str, Any]) -> tuple[str, dict[str, Any] | None]:
         return _who_calls(said), None
     if "bedtime story" in last.lower():
         return " ".join(["Once upon a time there was a telephone that nobody could hang up."] * 30), None
+    if "what did i say first" in last.lower():
+        earlier = [found[0] for text in said[:-1] if (found := re.search(r"caller \d+", text))]
+        return (f"You said first: this is {earlier[0]}." if earlier else "I do not know."), None
     if "long story" in last.lower():
         return " ".join(f"Part {part} of the long story for {last}." for part in range(1, 9)), None
     return f"You said: {last}.", None

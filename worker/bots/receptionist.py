@@ -21,6 +21,7 @@ from shared.settings import WorkerSettings
 from shared.telemetry.logs import get_logger
 from worker.pipeline import services
 from worker.pipeline.checkpoints import CheckpointWatcher, checkpoint
+from worker.pipeline.conversation import keep_conversation
 from worker.pipeline.dtmf import DTMFRouter
 from worker.pipeline.offline.dialogue import CALL_BACK, FAREWELL, OPENING_HOURS
 from worker.pipeline.pickup import MuteAtPickUpStrategy
@@ -47,11 +48,16 @@ async def bot(runner_args: RunnerArguments) -> None:
     settings = services.current_settings()
     if (runner_args.body or {}).get("rehearsal"):  # the worker's start: the one time when waiting costs nobody
         await services.warm_up(settings, GREETING, FAREWELL, *KEYS.values())
-    pipeline = build_pipeline(transport, settings)
+    context = LLMContext(tools=[end_call])
+    conversation = keep_conversation(transport, context, version="1")  # outlives this worker
+    pipeline = build_pipeline(transport, settings, context, deaf_at_pick_up=not conversation.is_resumed)
 
     @transport.event_handler("on_client_connected")
     async def greet(_: BaseTransport, __: object) -> None:
-        await pipeline.queue_frames([TTSSpeakFrame(GREETING), checkpoint("greeting_complete")])
+        if conversation.is_resumed:
+            await conversation.go_on()
+        else:
+            await pipeline.queue_frames([TTSSpeakFrame(GREETING), checkpoint("greeting_complete")])
 
     @transport.event_handler("on_client_disconnected")
     async def leave(_: BaseTransport, __: object) -> None:
@@ -75,11 +81,19 @@ async def end_call(params: FunctionCallParams, farewell: str = FAREWELL) -> None
     await params.llm.push_frame(EndWorkerFrame(reason="goodbye"))  # downstream, so behind the goodbye
 
 
-def build_pipeline(transport: BaseTransport, settings: WorkerSettings) -> PipelineWorker:
+def build_pipeline(
+    transport: BaseTransport,
+    settings: WorkerSettings,
+    context: LLMContext | None = None,
+    *,
+    deaf_at_pick_up: bool = True,
+) -> PipelineWorker:
     """The bot's pipeline over any transport of Pipecat's."""
     llm = services.make_llm(settings)
     llm.append_system_instruction(PROMPT)
-    user, assistant = LLMContextAggregatorPair(LLMContext(tools=[end_call]), user_params=listening())
+    user, assistant = LLMContextAggregatorPair(
+        context or LLMContext(tools=[end_call]), user_params=listening(deaf_at_pick_up)
+    )
     return PipelineWorker(
         Pipeline(
             [
@@ -101,11 +115,11 @@ def build_pipeline(transport: BaseTransport, settings: WorkerSettings) -> Pipeli
     )
 
 
-def listening() -> LLMUserAggregatorParams:
+def listening(deaf_at_pick_up: bool = True) -> LLMUserAggregatorParams:
     """How turns are taken: voice activity starts one at once, a pause ends it. The VAD belongs here, nowhere else."""
     return LLMUserAggregatorParams(
         vad_analyzer=SharedSileroVADAnalyzer(),
-        user_mute_strategies=[MuteAtPickUpStrategy()],
+        user_mute_strategies=[MuteAtPickUpStrategy()] if deaf_at_pick_up else [],
         user_turn_strategies=UserTurnStrategies(
             start=[VADUserTurnStartStrategy(), TranscriptionUserTurnStartStrategy()],
             stop=[SpeechTimeoutUserTurnStopStrategy(user_speech_timeout=PAUSE_S)],

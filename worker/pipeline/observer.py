@@ -5,7 +5,11 @@ import time
 from pipecat.frames.frames import (
     EndFrame,
     ErrorFrame,
+    FunctionCallInProgressFrame,
+    FunctionCallResultFrame,
     InterimTranscriptionFrame,
+    LLMContextAssistantTimestampFrame,
+    LLMContextFrame,
     LLMTextFrame,
     TranscriptionFrame,
     UserStartedSpeakingFrame,
@@ -34,6 +38,12 @@ FAULTS: dict[ErrorCategory, str] = {
 }
 
 
+# a turn of the caller's, one of the bot's, a tool's beginning and end
+CONVERSATION = (
+    LLMContextFrame | LLMContextAssistantTimestampFrame | FunctionCallInProgressFrame | FunctionCallResultFrame
+)
+
+
 class CallObserver(BaseObserver):
     """Tells the watch of one call what goes through its pipeline."""
 
@@ -57,6 +67,8 @@ class CallObserver(BaseObserver):
             watch.providers.lives(Service.LLM)
         elif isinstance(frame, InterimTranscriptionFrame | UserStartedSpeakingFrame):
             watch.active()
+        elif isinstance(frame, CONVERSATION):
+            watch.conversation_changed.set()
         elif isinstance(frame, EndFrame):
             watch.end_seen_at = watch.end_seen_at or time.monotonic()
         elif isinstance(frame, ErrorFrame):

@@ -226,6 +226,7 @@ class SFVoPIOutput(BaseOutputTransport):
         try:
             if await self._speaker.clear():
                 self._stream.watch.bot_stopped(cut=True)
+            self._stream.sentences_interrupted()
             await super().process_frame(frame, direction)
         finally:
             self._is_interrupting = False
@@ -237,8 +238,10 @@ class SFVoPIOutput(BaseOutputTransport):
                 self._stream.watch.bot_text(frame.text, frame.segment_id, spaced=spaced)
             elif isinstance(frame, AggregatedTextFrame) and not frame.skip_tts:
                 self._stream.watch.bot_sentence(frame.id, frame.text)
+                await self._stream.sentence_begun(frame.text)
             elif isinstance(frame, BotStoppedSpeakingFrame):
                 self._stream.watch.bot_stopped()
+                await self._stream.sentence_ended()
         await super().push_frame(frame, direction)
 
     async def write_audio_frame(self, frame: OutputAudioRawFrame) -> bool:

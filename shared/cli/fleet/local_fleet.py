@@ -9,6 +9,7 @@ through this; it knows the processes by their command lines and HTTP alone.
 
 import asyncio
 import contextlib
+import os
 import shutil
 import signal
 from types import TracebackType
@@ -20,6 +21,7 @@ from shared.cli.fleet.embedded_redis import EmbeddedRedis
 from shared.cli.fleet.log_files import read_lines
 from shared.cli.fleet.plan import FleetPlan
 from shared.cli.fleet.readiness import wait_until_ready
+from shared.process.watchdog import guarded
 
 CUT_WITHIN_S = 5  # for a process that was told to end now
 
@@ -39,11 +41,13 @@ class LocalFleet(FleetPlan):
         return [*self.worker_names, "gateway", *(["housekeeping"] if self.housekeeping else [])]
 
     def pid(self, name: str) -> int:
-        return self.children[name].pid
+        """Of the process that does the work, not of a watchdog above it."""
+        return guarded(self.children[name].pid, "worker.process")
 
     def kill(self, name: str, sig: signal.Signals = signal.SIGKILL) -> None:
         """Send a signal to a process by name: gateway, worker-1, housekeeping, redis."""
-        self.children[name].send(sig)
+        if self.children[name].is_running:
+            os.kill(self.pid(name), sig)
 
     def logs(self, name: str) -> list[dict[str, Any]]:
         """All log lines of a process, as their fields."""

@@ -1,6 +1,6 @@
 -- Apply one event to a call, by the moves that are given, together with changes to its fields. What the states
 -- mean, this script does not know.
--- KEYS  1 record
+-- KEYS  1 record  2 checkpoint, which goes with the end
 -- ARGV  1 now_ms  2 ttl_ms  3 fence ("" = none)  4 field that is stamped once with an attachment, "" when the
 --       event is none  5 number of moves  then for each: from, to, field that is stamped once ("" = none)
 --       then field, value, … of the changes, then "" and field, value, … set when the call is new
@@ -37,6 +37,7 @@ if ARGV[4] ~= '' then
 end
 if stamp ~= '' then
   redis.call('HSETNX', key, stamp, now)
+  redis.call('DEL', KEYS[2])
 end
 redis.call('PEXPIRE', key, ARGV[2])
 return {1, before, redis.call('HGETALL', key)}

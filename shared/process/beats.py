@@ -1,0 +1,48 @@
+"""The beats of a process under a watchdog: its event loop says that it runs. The other side is `watchdog.py`."""
+
+import asyncio
+import os
+import signal
+import sys
+
+from shared.process.watchdog import BEATS_FD
+
+BEAT_S = 0.5
+PR_SET_PDEATHSIG = 1
+
+
+class Beats:
+    """The child's side of the pipe. Without a watchdog above us it does nothing."""
+
+    def __init__(self) -> None:
+        given = os.environ.pop(BEATS_FD, "")
+        self._fd = int(given) if given else -1
+        if self._fd >= 0:
+            os.set_inheritable(self._fd, False)
+            os.set_blocking(self._fd, False)
+            _die_with_parent()
+
+    async def keep_beating(self, limit_s: float) -> None:
+        """Until cancelled. From now on a loop that stands still for `limit_s` is deadly; 0: it is not."""
+        while True:
+            self._say(limit_s)
+            await asyncio.sleep(BEAT_S)
+
+    def stop(self) -> None:
+        """What comes now may take its time: the end of the process."""
+        self._say(0)
+
+    def _say(self, limit_s: float) -> None:
+        if self._fd >= 0:
+            try:
+                os.write(self._fd, f"{limit_s:g}\n".encode())
+            except OSError:  # a parent that does not read, or is gone: not our loop's fault
+                return
+
+
+def _die_with_parent() -> None:
+    """Linux only; elsewhere a killed watchdog leaves its child running, unwatched."""
+    if sys.platform == "linux":
+        import ctypes
+
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
