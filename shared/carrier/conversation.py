@@ -5,6 +5,7 @@ created per frame.
 """
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -202,6 +203,8 @@ class Conversation:
         """Write what is known only at the end. `ended_at`: seconds after `start`."""
         ear, report, script = self.ear, self._report, self._script
         first_sound = ear.first_sound_at(0.0, ended_at)
+        report.started_at_ms = round((time.time() - self.now) * 1000)
+        report.sounds_ms = [(round(start * 1000, 1), round(end * 1000, 1)) for start, end in ear.sounds()]
         report.first_frame_ms = _ms(ear.first_frame_at)
         report.first_audio_ms = _ms(first_sound)
         report.gaps_ms = [round(gap * 1000, 1) for gap in ear.gaps_s()]

@@ -60,7 +60,7 @@ class Ear:
         self.most_ahead_s = 0.0
         self.after_clear_s = 0.0
         self.unplayed_checkpoints: list[str] = []
-        self._rate = sample_rate
+        self.rate = sample_rate
         self._block = round(sample_rate * BLOCK_S) * _WIDTH
         self._prebuffer_s = prebuffer_s
         self._keep_audio = keep_audio
@@ -86,7 +86,7 @@ class Ear:
             run.begin = now
         self.most_ahead_s = max(self.most_ahead_s, run.end - max(now, run.begin))
         if now - self._cleared_at < AFTER_CLEAR_S:
-            self.after_clear_s += len(pcm) / (self._rate * _WIDTH)
+            self.after_clear_s += len(pcm) / (self.rate * _WIDTH)
 
     def clear(self, now: float) -> float:
         """Drop what is not yet played, and the checkpoints in it. Returns how many seconds were dropped."""
@@ -161,6 +161,19 @@ class Ear:
         """The length of each underrun."""
         return [late.begin - before.end for before, late in self._pairs() if late.is_late and late.duration > 0]
 
+    def sounds(self, pause_s: float = 0.04) -> list[tuple[float, float]]:
+        """When there was sound, run by run: a break between runs is told, however short."""
+        heard: list[tuple[float, float]] = []
+        for run in self._runs:
+            of_run: list[tuple[float, float]] = []
+            for start, end in run.sounds:
+                if of_run and run.begin + start - of_run[-1][1] < pause_s:
+                    of_run[-1] = (of_run[-1][0], run.begin + end)
+                else:
+                    of_run.append((run.begin + start, run.begin + end))
+            heard += of_run
+        return heard
+
     def silent_from(self, since: float, quiet_s: float = 0.3) -> float | None:
         """When, after `since`, the bot had fallen silent for at least `quiet_s`; None: it was silent all along."""
         for start, end in self.utterances(quiet_s):
@@ -168,13 +181,16 @@ class Ear:
                 return end if start <= since else None
         return None
 
-    def pcm(self) -> bytes:
-        """All that was heard, from time 0 on (needs keep_audio)."""
+    def pcm(self, since: float = 0.0) -> bytes:
+        """All that was heard, from a time on (needs keep_audio)."""
         heard = bytearray()
         for run in self._runs:
-            missing = round(run.begin * self._rate) * _WIDTH - len(heard)
+            if run.end <= since:
+                continue
+            missing = round((run.begin - since) * self.rate) * _WIDTH - len(heard)
             heard += bytes(max(0, missing))
-            heard += run.pcm[: round(run.duration * self._rate) * _WIDTH]
+            unheard = max(0, round((since - run.begin) * self.rate)) * _WIDTH
+            heard += run.pcm[unheard : round(run.duration * self.rate) * _WIDTH]
         return bytes(heard)
 
     # -- inside --
@@ -191,7 +207,7 @@ class Ear:
         for at in range(0, len(pcm), self._block):
             block = pcm[at : at + self._block]
             start, run.samples = run.duration, run.samples + len(block) // _WIDTH
-            run.duration = run.samples / self._rate
+            run.duration = run.samples / self.rate
             if audioop.rms(block, _WIDTH) >= LOUD_RMS:
                 run.add_sound(start, run.duration)
         if self._keep_audio:

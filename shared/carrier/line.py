@@ -194,13 +194,20 @@ class Line:
         assert socket is not None
         try:
             while True:
-                for reply in self._on_frame(await socket.recv()):
+                frame = await socket.recv()
+                await asyncio.sleep(self._held_back_s())
+                for reply in self._on_frame(frame):
                     await self.send(reply)
         except ConnectionClosed as closed:
             self._socket = None
             if closed.rcvd is None:
                 return LineEnd("network", 1006)
             return LineEnd("bot", closed.rcvd.code, closed.rcvd.reason)
+
+    def _held_back_s(self) -> float:
+        """How long the next frame stays unread, and all behind it."""
+        stall, now = self._knobs.reads_nothing, asyncio.get_running_loop().time() - self.started_at
+        return stall.at_s + stall.for_s - now if stall and stall.at_s <= now < stall.at_s + stall.for_s else 0.0
 
     def _is_drop(self, over: LineEnd) -> bool:
         is_asked = over.by == "bot" and over.code in OUR_CLOSE

@@ -24,6 +24,28 @@ class Say:
 
 
 @dataclass(frozen=True, slots=True)
+class Ask(Say):
+    """Speak, and wait until the bot has answered and has been quiet for `quiet_s`; else say it again.
+
+    No answer within `answer_s` is none. `is_answer` is given what was heard since (16-bit mono, and its rate); by
+    default any sound is an answer. Whoever got none after `tries` has an error in the report, and goes on.
+    """
+
+    is_answer: Callable[[bytes, int], bool] | None = None  # needs `keep_audio`
+    answer_s: float = 8.0
+    quiet_s: float = 0.6
+    tries: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class WaitFor:
+    """Be silent until something outside the call is so; after `limit_s` go on regardless."""
+
+    is_so: Callable[[], bool]
+    limit_s: float = 60.0
+
+
+@dataclass(frozen=True, slots=True)
 class Wait:
     """Be silent for so many seconds."""
 
@@ -58,7 +80,7 @@ class HangUp:
     """Hang up. A caller whose steps are over without this stays on the line, silent."""
 
 
-Step = Say | Wait | WaitForBot | InterruptAfter | Press | HangUp
+Step = Say | Ask | Wait | WaitFor | WaitForBot | InterruptAfter | Press | HangUp
 
 # -- what the carrier and the network do --
 
@@ -84,7 +106,7 @@ class RawFrame:
 
 @dataclass(frozen=True, slots=True)
 class Stall:
-    """The network holds the caller's frames back from `at_s` on, for `for_s` seconds, then brings them all at once."""
+    """Frames are held back from `at_s` after `start` on, for `for_s` seconds, then they come all at once."""
 
     at_s: float
     for_s: float
@@ -104,6 +126,7 @@ class Knobs:
     raw_frames: tuple[RawFrame, ...] = ()
     jitter_ms: float = 0.0  # each frame is late by up to so much; order is kept
     stall: Stall | None = None
+    reads_nothing: Stall | None = None  # the carrier leaves the server's frames unread for a while
     seed: int = 1  # of the jitter
     prebuffer_ms: float = 60.0  # audio that is gathered before playing into silence
     hangup: Literal["sent", "lost", "doubled"] = "sent"

@@ -53,6 +53,7 @@ class CallReport:
     hangup_statuses: list[int | None] = field(default_factory=list)  # one per hangup webhook; None: no answer
     duration_s: float | None = None  # from answer to hangup
 
+    started_at_ms: int = 0  # of the first `start`, wall clock
     first_frame_ms: float | None = None  # the first playAudio has arrived
     first_audio_ms: float | None = None  # the caller hears a first sound: prebuffer and leading silence included
     barge_in_ms: list[float] = field(default_factory=list)  # from the caller's first loud frame to clearAudio
@@ -60,6 +61,7 @@ class CallReport:
     response_ms: list[float] = field(default_factory=list)  # from the caller's last loud frame to the bot's sound
     underruns: int = 0
     gaps_ms: list[float] = field(default_factory=list)  # one per underrun
+    sounds_ms: list[tuple[float, float]] = field(default_factory=list)  # when the bot was heard: from, to
     heard_s: float = 0.0  # bot audio played to the caller
     most_ahead_ms: float = 0.0  # the most audio that was queued at the carrier
     after_clear_ms: float = 0.0  # audio that still came right after a clearAudio

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from shared.carrier.audio import loud_frames, resample
 from shared.carrier.events import EventKind
 from shared.carrier.heard import Ear
-from shared.carrier.plan import HangUp, InterruptAfter, Press, Say, Step, Wait, WaitForBot
+from shared.carrier.plan import Ask, HangUp, InterruptAfter, Press, Say, Step, Wait, WaitFor, WaitForBot
 from shared.carrier.report import Turn
 from shared.sfvopi.formats import AudioFormat
 from shared.sfvopi.g711 import encode
@@ -68,8 +68,14 @@ class Script:
     def _perform(self, steps: Sequence[Step], utterances: Iterator[Utterance]) -> Iterator[Action]:
         for step in steps:
             match step:
+                case Ask():
+                    yield from self._ask(step, next(utterances))
                 case Say():
                     yield from self._say(next(utterances))
+                case WaitFor(is_so, limit_s):
+                    until = self._now + limit_s
+                    while self._now < until and not is_so():
+                        yield SILENT
                 case Wait(s):
                     until = self._now + s
                     while self._now < until:
@@ -97,6 +103,19 @@ class Script:
                 turn.to_ms = round(self._now * 1000, 1)
                 self._tell(EventKind.CALLER_QUIET)
             yield payload
+
+    def _ask(self, step: Ask, utterance: Utterance) -> Iterator[Action]:
+        for _ in range(step.tries):
+            yield from self._say(utterance)
+            asked = self._now
+            while self._now - asked < step.answer_s or self._ear.unplayed_s(self._now):
+                last = self._ear.last_sound_at(self._now)
+                if last is not None and last > asked and self._now - last >= step.quiet_s:
+                    if step.is_answer is None or step.is_answer(self._ear.pcm(asked), self._ear.rate):
+                        return
+                    break
+                yield SILENT
+        self.errors.append(f"no answer to {utterance.text!r}" + (f", asked {step.tries} times" * (step.tries > 1)))
 
     def _begin_turn(self, text: str) -> Turn:
         turn = Turn(text, from_ms=round(self._now * 1000, 1), is_interruption=self._is_bot_talking())

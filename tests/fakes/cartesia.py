@@ -58,7 +58,7 @@ class Speaking:
     async def _say(self, context: str, text: str, message: dict[str, Any], at: float) -> float:
         form = message["output_format"]
         assert (form["container"], form["encoding"]) == ("raw", "pcm_s16le"), form
-        pcm = voice(text, form["sample_rate"])
+        pcm = voice(text, form["sample_rate"], self._behaviour.seconds_per_word)
         seconds = len(pcm) / 2 / form["sample_rate"]
         if message.get("add_timestamps"):
             words = text.split()

@@ -59,7 +59,7 @@ async def _speak(
             await socket.send_json({"contextId": context, "isFinal": True})
         elif text := said.get("text", "").strip():
             await behaviour.think()
-            pcm = voice(text, rate)
+            pcm = voice(text, rate, behaviour.seconds_per_word)
             for message in _messages(context, text, pcm, rate):
                 if context not in closed:
                     await socket.send_json(message)

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 
 from aiohttp import web
 
+from tests.fakes.tones import SECONDS_PER_WORD
+
 
 @dataclass(frozen=True)
 class Fault:
@@ -37,6 +39,7 @@ class Behaviour:
     fault: Fault = field(default_factory=Fault)
     connections: int = 0
     requests: int = 0
+    seconds_per_word: float = SECONDS_PER_WORD  # of a voice
 
     async def refuse(self) -> web.Response | None:
         """The refusal, if there is to be one."""

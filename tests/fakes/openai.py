@@ -23,12 +23,22 @@ def answer(body: dict[str, Any]) -> tuple[str, dict[str, Any] | None]:
     tools = {tool["function"]["name"] for tool in body.get("tools") or []}
     if "goodbye" in last.lower() and "end_call" in tools:
         return "", {"name": "end_call", "arguments": {"farewell": f"Goodbye, {last.replace('goodbye', '').strip()}."}}
+    if "which caller am i" in last.lower():
+        return _who_calls(said), None
+    if "bedtime story" in last.lower():
+        return " ".join(["Once upon a time there was a telephone that nobody could hang up."] * 30), None
     if "what did i say first" in last.lower():
         earlier = [found[0] for text in said[:-1] if (found := re.search(r"caller \d+", text))]
         return (f"You said first: this is {earlier[0]}." if earlier else "I do not know."), None
     if "long story" in last.lower():
         return " ".join(f"Part {part} of the long story for {last}." for part in range(1, 9)), None
     return f"You said: {last}.", None
+
+
+def _who_calls(said: list[str]) -> str:
+    """What the model can know only from the conversation that it is given: nothing else tells it who calls."""
+    named = [match for text in said for match in re.findall(r"this is caller (\d+)", text)]
+    return f"You are caller {named[-1]}." if named else "I do not know you."
 
 
 def _text(message: dict[str, Any]) -> str:

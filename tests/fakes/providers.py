@@ -18,6 +18,7 @@ from aiohttp import web
 
 from tests.fakes import cartesia, deepgram, elevenlabs, openai
 from tests.fakes.faults import Behaviour, Fault
+from tests.fakes.tones import SECONDS_PER_WORD
 
 Handler = Callable[[web.Request, Behaviour], Awaitable[web.StreamResponse]]
 
@@ -25,12 +26,20 @@ Handler = Callable[[web.Request, Behaviour], Awaitable[web.StreamResponse]]
 class FakeProviders:
     """Four providers. Their behaviours are attributes; the environment for a worker is `env`."""
 
-    def __init__(self, *, port: int = 0, stt_s: float = 0.1, llm_s: float = 0.2, tts_s: float = 0.1) -> None:
+    def __init__(
+        self,
+        *,
+        port: int = 0,
+        stt_s: float = 0.1,
+        llm_s: float = 0.2,
+        tts_s: float = 0.1,
+        word_s: float = SECONDS_PER_WORD,
+    ) -> None:
         self.port = port
         self.deepgram = Behaviour(stt_s)
         self.openai = Behaviour(llm_s)
-        self.cartesia = Behaviour(tts_s)
-        self.elevenlabs = Behaviour(tts_s)
+        self.cartesia = Behaviour(tts_s, seconds_per_word=word_s)
+        self.elevenlabs = Behaviour(tts_s, seconds_per_word=word_s)
         self._runner: web.AppRunner | None = None
 
     @property
@@ -104,7 +113,9 @@ def _with(handler: Handler, behaviour: Behaviour) -> Callable[[web.Request], Awa
 
 async def serve(options: argparse.Namespace) -> None:
     """Run until killed."""
-    fakes = FakeProviders(port=options.port, stt_s=options.stt, llm_s=options.llm, tts_s=options.tts)
+    fakes = FakeProviders(
+        port=options.port, stt_s=options.stt, llm_s=options.llm, tts_s=options.tts, word_s=options.word
+    )
     for given in options.fault:
         name, _, fault = given.partition("=")
         fakes.behaviours[name].fault = Fault.parse(fault)
@@ -122,6 +133,7 @@ def main() -> None:
     parser.add_argument("--stt", type=float, default=0.1, metavar="S", help="latency of recognition")
     parser.add_argument("--llm", type=float, default=0.2, metavar="S", help="to the model's first word")
     parser.add_argument("--tts", type=float, default=0.1, metavar="S", help="to the voice's first audio")
+    parser.add_argument("--word", type=float, default=SECONDS_PER_WORD, metavar="S", help="how long a spoken word is")
     parser.add_argument("--fault", action="append", default=[], metavar="PROVIDER=401|429|hang|drop:SECONDS")
     with contextlib.suppress(KeyboardInterrupt):
         asyncio.run(serve(parser.parse_args()))

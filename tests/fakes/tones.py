@@ -16,12 +16,19 @@ Samples = NDArray[np.float64]
 RATE = 8000
 CALLERS = 48
 NOBODY = -1  # a voice that answers no caller in particular: the greeting
-INTENTS = {"": 0.0, "long": 3780.0, "goodbye": 3860.0, "recall": 3930.0}
+STRANGER = -2  # that of a bot which is asked who calls, and has never heard it
+STORY = -3  # that of the bedtime story
+BUSY = -4  # no bot's: a prompt of the gateway's own, made with `tone_of`
+HOLD = -5  # likewise
+INTENTS = {"": 0.0, "who": 3710.0, "long": 3780.0, "bedtime": 3820.0, "goodbye": 3860.0, "recall": 3930.0}
 _WISHES = {"": "", "long": " tell me a long story", "goodbye": " goodbye", "recall": " what did I say first"}
+_OWN_WORDS = {"who": "which caller am I", "bedtime": "tell me a bedtime story"}  # these do not say who calls
+_SPECIAL_HZ = {NOBODY: 340.0, STRANGER: 300.0, STORY: 260.0, BUSY: 220.0, HOLD: 180.0}
+_SPECIAL_WORDS = {"do not know": STRANGER, "once upon a time": STORY}
 _VOWELS = ((570, 840, 2410), (270, 2290, 3010), (730, 1090, 2440), (530, 1840, 2480), (300, 870, 2240))
 _PILOT_LEVEL = 0.012
 _VOICE_LEVEL = 0.4
-_SECONDS_PER_WORD = 0.3
+SECONDS_PER_WORD = 0.3
 
 
 def pilot_hz(caller: int) -> float:
@@ -31,12 +38,12 @@ def pilot_hz(caller: int) -> float:
 
 def voice_hz(caller: int) -> float:
     """The tone in which a caller is answered."""
-    return 340.0 if caller == NOBODY else 400.0 + 40 * caller
+    return _SPECIAL_HZ.get(caller) or 400.0 + 40 * caller
 
 
 def phrase(caller: int, intent: str = "") -> str:
     """What a caller says, as the fake recognition writes it."""
-    return f"this is caller {caller}{_WISHES[intent]}"
+    return _OWN_WORDS.get(intent) or f"this is caller {caller}{_WISHES[intent]}"
 
 
 def caller_speech(caller: int, intent: str = "", seconds: float = 1.2) -> bytes:
@@ -64,11 +71,16 @@ def recognise(pcm: bytes, rate: int) -> str:
     return phrase(caller, intent if wishes[intent] > pilots[caller] / 3 else "")
 
 
-def voice(text: str, rate: int) -> bytes:
+def voice(text: str, rate: int, seconds_per_word: float = SECONDS_PER_WORD) -> bytes:
     """The text as the fake voice says it: a tone as long as the text, at the pitch of the caller it names."""
     named = re.search(r"caller (\d+)", text)
-    hz = voice_hz(int(named[1]) if named else NOBODY)
-    seconds = _SECONDS_PER_WORD * max(1, len(text.split()))
+    special = next((whose for words, whose in _SPECIAL_WORDS.items() if words in text.lower()), NOBODY)
+    return tone_of(int(named[1]) if named else special, rate, seconds_per_word * max(1, len(text.split())))
+
+
+def tone_of(caller: int, rate: int, seconds: float) -> bytes:
+    """So long a sound of the voice that answers this caller."""
+    hz = voice_hz(caller)
     time = np.arange(int(rate * seconds)) / rate
     fade = np.minimum(1, np.minimum(time, seconds - time) / 0.01)
     return _pcm(_VOICE_LEVEL * fade * np.sin(2 * np.pi * hz * time))
@@ -78,7 +90,7 @@ def heard_voices(pcm: bytes, rate: int = RATE) -> dict[int, float]:
     """Seconds of each voice in a recording: by caller, `NOBODY` for the greeting. A mixture counts for both."""
     samples = np.frombuffer(pcm, "<i2").astype(np.float64) / 32768
     size = rate // 10
-    voices = [NOBODY, *range(CALLERS)]
+    voices = [*_SPECIAL_HZ, *range(CALLERS)]
     heard: dict[int, float] = {}
     for start in range(0, len(samples) - size + 1, size):
         window = samples[start : start + size]

@@ -1,0 +1,1 @@
+"""Every scene, by what suffers."""
