@@ -3,12 +3,13 @@
 Nothing outside notices soon enough: a stopped process keeps its sockets, and a caller's media keeps them alive. So the
 child's event loop beats on a pipe, and its parent (`guard`, the standard library only, some 10 MB) waits for the beats.
 Each beat says how long to wait for the next one; 0 means: do not. A child that says nothing, as during its start, is
-not under watch.
+not under watch; with a limit of 0 this process only waits.
 
 The parent passes signals on, dies with nobody left behind (Linux), exits with the child's status, and, as the first
 process of a container, buries what other processes leave.
 """
 
+import contextlib
 import json
 import os
 import select
@@ -28,12 +29,19 @@ def guard(module: str) -> int:
     beats, given = os.pipe()
     os.set_inheritable(given, True)
     argv = [sys.executable, "-m", module, *sys.argv[1:]]
-    child = os.posix_spawn(sys.executable, argv, {**os.environ, BEATS_FD: str(given)})
+    signal.pthread_sigmask(signal.SIG_BLOCK, PASSED_ON)  # until there is somebody to pass them on to
+    child = os.posix_spawn(sys.executable, argv, {**os.environ, BEATS_FD: str(given)}, setsigmask=())
     os.close(given)
     for sig in PASSED_ON:
-        signal.signal(sig, lambda number, _: os.kill(child, number))
+        signal.signal(sig, lambda number, _: _pass_on(child, number))
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, PASSED_ON)
     status = _watch(child, beats)
     return status if status >= 0 else 128 - status
+
+
+def _pass_on(child: int, number: int) -> None:
+    with contextlib.suppress(ProcessLookupError):  # it has just ended
+        os.kill(child, number)
 
 
 def _watch(child: int, beats: int) -> int:
