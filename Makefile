@@ -9,7 +9,7 @@ help:
 	@echo "make demo [ARGS=--json]   place one call through a whole fleet on this machine"
 	@echo "make test                 lint, types and all tests"
 	@echo "make soak [ARGS=--json]   200 calls that end in every possible way"
-	@echo "make chaos [ARGS=--quick] a fleet under every fault; the ledger is the callers'"
+	@echo "make chaos [ARGS=--quick]  processes killed and frozen under calls, and what their callers noticed"
 	@echo "make docs                 write the documents that are made from the code"
 	@echo "make lock                 pin requirements again after a change of pyproject.toml"
 
@@ -44,7 +44,7 @@ soak: $(VENV)/.ready
 	$(BIN)/python -m tests.fleet.soak $(ARGS)
 
 chaos: $(VENV)/.ready
-	@$(BIN)/python -m tests.chaos $(ARGS)
+	$(BIN)/python -m tests.chaos $(ARGS)
 
 docs: $(VENV)/.ready
 	$(BIN)/sfvopi settings --markdown > docs/settings.md

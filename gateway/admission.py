@@ -5,9 +5,10 @@ the call. Which of the two succeeded, and where the call was before, is all that
 has a slot already gets it again, so that a carrier which asks twice, through primary and fallback or at several
 gateways, gets one call.
 
-What cannot be placed is refused on the primary, so that the carrier asks the fallback; the call stays open
-(RINGING), since a slot may be free by then. The fallback never refuses: its caller hears a busy message from a
-gateway, and the call ends for that reason there and then.
+What becomes of a call that cannot be placed is its number's policy. By default it is refused on the primary, so that
+the carrier asks the fallback; the call stays open (RINGING), since a slot may be free by then. The fallback never
+refuses: its caller hears a busy message from a gateway, or is sent to another server, and the call ends for that
+reason there and then.
 """
 
 import math
@@ -21,6 +22,7 @@ from shared.calls.state import CallEvent, CallState
 from shared.registry import Registry, RegistryAway
 from shared.registry.endings import end_call
 from shared.settings import CallLimits, GatewaySettings, NumberPlan, Numbers
+from shared.settings.numbers import Overflow
 from shared.sfvopi.answer import StreamAnswer
 from shared.sfvopi.formats import AudioFormat
 from shared.sfvopi.webhooks import AnswerWebhook, HangupWebhook, RingWebhook
@@ -39,12 +41,17 @@ class Verdict(StrEnum):
     REPEATED = "repeated"  # it has its slot, or its stream, already
     REFUSED = "refused"  # no capacity: the carrier shall ask the fallback
     BUSY_MESSAGE = "busy_message"
+    REDIRECTED = "redirected"  # to another server
     ENDED = "ended"  # the call is over already
     REGISTRY_AWAY = "registry_away"
 
     @property
     def is_placed(self) -> bool:
         return self in (Verdict.RESERVED, Verdict.REPEATED)
+
+
+# how a call ends whose caller is told something else
+TOLD = {Verdict.BUSY_MESSAGE: Reason.BUSY_MESSAGE, Verdict.REDIRECTED: Reason.REDIRECTED}
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +63,18 @@ class Admitted:
     worker_id: str = ""
 
 
-def decide(before: CallState, *, has_slot: bool, is_fallback: bool) -> Verdict:
-    """The verdict, from where the call was before and whether the fleet had a slot for it."""
+def decide(
+    before: CallState,
+    *,
+    has_slot: bool,
+    is_fallback: bool,
+    overflow: Overflow = Overflow.REJECT,
+    ended_as: str = "",
+) -> Verdict:
+    """The verdict, from where the call was before, whether the fleet had a slot for it, and the number's policy.
+
+    `ended_as` is the reason for which a call has ended: who was told something then is told the same again.
+    """
     match before, has_slot:
         case (CallState.ACTIVE | CallState.DETACHED, _):
             return Verdict.REPEATED
@@ -65,12 +82,19 @@ def decide(before: CallState, *, has_slot: bool, is_fallback: bool) -> Verdict:
             return Verdict.REPEATED
         case (CallState.NONE | CallState.RINGING, True):
             return Verdict.RESERVED
-        case _ if is_fallback:
-            return Verdict.BUSY_MESSAGE
+        case (CallState.ENDED, _) if ended_as == Reason.REDIRECTED:
+            return Verdict.REDIRECTED
         case (CallState.ENDED, _):
-            return Verdict.ENDED
+            return Verdict.BUSY_MESSAGE if is_fallback or ended_as == Reason.BUSY_MESSAGE else Verdict.ENDED
         case _:
-            return Verdict.REFUSED
+            return without_room(overflow, is_fallback=is_fallback)
+
+
+def without_room(overflow: Overflow, *, is_fallback: bool) -> Verdict:
+    """What becomes of a call that cannot be placed."""
+    if overflow is Overflow.REDIRECT:
+        return Verdict.REDIRECTED
+    return Verdict.BUSY_MESSAGE if is_fallback or overflow is Overflow.BUSY else Verdict.REFUSED
 
 
 def own_number(webhook: AnswerWebhook) -> str:
@@ -104,13 +128,15 @@ class Admission:
         try:
             return await self._place(webhook, plan, is_fallback)
         except RegistryAway:
-            if is_fallback:
-                return Admitted(Verdict.BUSY_MESSAGE, self.busy_answer(webhook.call_uuid, plan.format))
-            return Admitted(Verdict.REGISTRY_AWAY)
+            verdict = without_room(plan.overflow, is_fallback=is_fallback)
+            told = self._told(verdict, webhook.call_uuid, plan)
+            return Admitted(verdict, told) if told else Admitted(Verdict.REGISTRY_AWAY)
 
     async def _place(self, webhook: AnswerWebhook, plan: NumberPlan, is_fallback: bool) -> Admitted:
         call_id = webhook.call_uuid
-        reservation = await self._registry.reserve(call_id, round(self._settings.attach_by_s * 1000))
+        reservation = await self._registry.reserve(
+            call_id, round(self._settings.attach_by_s * 1000), number=own_number(webhook), ceiling=plan.ceiling
+        )
         changes = parties(webhook) | {
             "bot": plan.bot,
             "codec": str(plan.format.codec),
@@ -123,12 +149,18 @@ class Admission:
             )
         else:
             moved = await self._registry.move(call_id, CallEvent.RING, {**changes, "detail": NO_CAPACITY_DETAIL})
-        verdict = decide(moved.before, has_slot=reservation is not None, is_fallback=is_fallback)
+        verdict = decide(
+            moved.before,
+            has_slot=reservation is not None,
+            is_fallback=is_fallback,
+            overflow=plan.overflow,
+            ended_as=moved.record.reason if moved.record else "",
+        )
         if reservation and not verdict.is_placed:
             await self._registry.release(call_id)
-        if verdict is Verdict.BUSY_MESSAGE:
-            await end_as_busy(self._registry, self._meter, call_id, changes)
-            return Admitted(verdict, self.busy_answer(call_id, plan.format))
+        if told := self._told(verdict, call_id, plan):
+            await end_refused(self._registry, self._meter, call_id, TOLD[verdict], changes)
+            return Admitted(verdict, told)
         if not verdict.is_placed or moved.record is None:
             return Admitted(verdict)
         attach_by_ms = reservation.expires_at_ms if reservation else self._registry.now_ms()
@@ -151,6 +183,16 @@ class Admission:
             )
         )
 
+    def _told(self, verdict: Verdict, call_id: str, plan: NumberPlan) -> StreamAnswer | None:
+        """The stream of a caller who gets no bot of ours, if there is one."""
+        match verdict:
+            case Verdict.BUSY_MESSAGE:
+                return self.busy_answer(call_id, plan.format)
+            case Verdict.REDIRECTED:
+                return self._answer_at(plan.redirect_url, call_id, plan.format)
+            case _:
+                return None
+
     def busy_answer(self, call_id: str, format: AudioFormat) -> StreamAnswer:
         """A stream that a gateway answers itself, with the busy message. Needs no registry."""
         until_ms = self._registry.now_ms() + BUSY_TOKEN_S * 1000
@@ -158,19 +200,26 @@ class Admission:
 
     def _answer(self, token: StreamToken) -> StreamAnswer:
         settings = self._settings
+        url = f"{settings.public_wss_url.rstrip('/')}/{sign_token(token, settings.token_keys[0])}"
+        return self._answer_at(url, token.call_id, token.format)
+
+    def _answer_at(self, url: str, call_id: str, format: AudioFormat) -> StreamAnswer:
+        settings = self._settings
         return StreamAnswer(
-            url=f"{settings.public_wss_url.rstrip('/')}/{sign_token(token, settings.token_keys[0])}",
-            format=token.format,
+            url=url,
+            format=format,
             direction="BOTH",
             stream_timeout_s=math.ceil(settings.max_call_s) + CallLimits.STREAM_GRACE_S,
-            extra_headers={"X-Call-UUID": token.call_id},
+            extra_headers={"X-Call-UUID": call_id},
             bidirectional=True if settings.bidirectional else None,
             keep_call_alive=True if settings.keep_call_alive else None,
         )
 
 
-async def end_as_busy(registry: Registry, meter: Meter, call_id: str, changes: dict[str, Any] | None = None) -> None:
-    """The call gets a busy message and nothing else. Counted once, whoever comes first."""
-    ended = await end_call(registry, call_id, Reason.BUSY_MESSAGE, changes)
+async def end_refused(
+    registry: Registry, meter: Meter, call_id: str, reason: Reason, changes: dict[str, Any] | None = None
+) -> None:
+    """The call gets this and nothing else. Counted once, whoever comes first."""
+    ended = await end_call(registry, call_id, reason, changes)
     if ended.moved and ended.record and ended.record.result:
-        meter.count(CALLS, result=ended.record.result, reason=Reason.BUSY_MESSAGE)
+        meter.count(CALLS, result=ended.record.result, reason=reason)

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from starlette.responses import JSONResponse
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from gateway.admission import end_as_busy
+from gateway.admission import end_refused
 from gateway.attaching import Attaching
 from gateway.busy import say_busy
 from gateway.ends import CarrierEnd, WorkerEnd, WorkerRefused, headers_to_pass
@@ -19,6 +19,7 @@ from gateway.leg import Leg
 from gateway.notebook import Notebook
 from gateway.prompt import Prompt
 from gateway.routing import AnswerHere, Decision, Refused, Route, decide, decide_without_registry, is_for_gateway
+from shared.calls.outcome import Reason
 from shared.calls.timeline import TimelineEvent
 from shared.fleet.worker import WorkerView
 from shared.registry import Registry, RegistryAway
@@ -164,7 +165,7 @@ class Streams:
             self.sample()
         self._log.info("busy message", call_id=token.call_id, was_heard=was_heard)
         try:
-            await end_as_busy(self._registry, self._meter, token.call_id)
+            await end_refused(self._registry, self._meter, token.call_id, Reason.BUSY_MESSAGE)
         except RegistryAway:
             self._meter.count(REGISTRY_ERRORS)
 

@@ -32,6 +32,7 @@ _RESULTS: dict[Verdict, str] = {
     Verdict.RESERVED: "accepted",
     Verdict.REPEATED: "duplicate",
     Verdict.BUSY_MESSAGE: "refused",
+    Verdict.REDIRECTED: "refused",
     Verdict.REFUSED: "refused",
     Verdict.ENDED: "refused",
     Verdict.REGISTRY_AWAY: "error",

@@ -25,6 +25,7 @@ class Reason(StrEnum):
     MAX_DURATION = "max_duration"
     OPERATOR = "operator_ended"  # somebody of ours ended it, through the API
     BUSY_MESSAGE = "busy_message"  # heard a busy message instead of a bot
+    REDIRECTED = "redirected"  # sent to another stream URL, by policy
     NO_CAPACITY = "no_capacity"  # refused at the webhook
     NO_ANSWER = "no_answer"  # carrier: NO_ANSWER
     BUSY = "busy"  # carrier: BUSY
@@ -47,6 +48,7 @@ RESULT_OF: dict[Reason, Result] = {
     Reason.MAX_DURATION: Result.COMPLETED,
     Reason.OPERATOR: Result.COMPLETED,
     Reason.BUSY_MESSAGE: Result.REFUSED,
+    Reason.REDIRECTED: Result.REFUSED,
     Reason.NO_CAPACITY: Result.REFUSED,
     Reason.NO_ANSWER: Result.UNANSWERED,
     Reason.BUSY: Result.UNANSWERED,

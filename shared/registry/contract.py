@@ -88,11 +88,14 @@ class Registry(Protocol):
     async def workers(self) -> list[WorkerView]:
         """All known workers, fresh or not, in order of their ids."""
 
-    async def reserve(self, call_id: str, hold_ms: int, avoid: Collection[str] = ()) -> Reservation | None:
+    async def reserve(
+        self, call_id: str, hold_ms: int, avoid: Collection[str] = (), *, number: str = "", ceiling: int = 0
+    ) -> Reservation | None:
         """Hold a slot on the best worker (`shared.fleet.selector`), atomically; None when none can take it.
 
         Idempotent: a call that holds a slot on a worker that is still fresh gets that one again. Workers to
-        `avoid` are passed over, whatever is held there; such a slot is given back once there is another.
+        `avoid` are passed over, whatever is held there; such a slot is given back once there is another. With a
+        `ceiling`, None as well while so many other calls, placed for the same `number`, hold slots.
         """
 
     async def occupy(self, call_id: str, worker_id: str, lease_ms: int) -> bool:

@@ -30,6 +30,11 @@ def slots(worker_id: str) -> str:
     return f"{SLOTS_OF}{worker_id}"
 
 
+def number(number: str) -> str:
+    """Zset: calls that were placed for a number that has a ceiling, by the time of their placing."""
+    return f"{FLEET}:number:{number}"
+
+
 def record(call_id: str) -> str:
     """Hash: the call's record, field by field; figures are fields `figure:<name>`."""
     return f"{PREFIX}:call:{{{call_id}}}:record"

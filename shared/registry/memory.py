@@ -61,9 +61,11 @@ class MemoryRegistry:
         self._check()
         return self._slots.views(self.now_ms())
 
-    async def reserve(self, call_id: str, hold_ms: int, avoid: Collection[str] = ()) -> Reservation | None:
+    async def reserve(
+        self, call_id: str, hold_ms: int, avoid: Collection[str] = (), *, number: str = "", ceiling: int = 0
+    ) -> Reservation | None:
         self._check()
-        held = self._slots.reserve(call_id, self.now_ms(), self.now_ms() + hold_ms, avoid)
+        held = self._slots.reserve(call_id, self.now_ms(), self.now_ms() + hold_ms, avoid, number, ceiling)
         if held is None:
             return None
         worker_id, expires_at_ms = held

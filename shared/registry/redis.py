@@ -116,16 +116,19 @@ class RedisRegistry:
         ]
         return sorted(views, key=lambda view: view.record.worker_id)
 
-    async def reserve(self, call_id: str, hold_ms: int, avoid: Collection[str] = ()) -> Reservation | None:
+    async def reserve(
+        self, call_id: str, hold_ms: int, avoid: Collection[str] = (), *, number: str = "", ceiling: int = 0
+    ) -> Reservation | None:
         now_ms = self.now_ms()
         held = await self._run(
             self._scripts.reserve,
-            [*_FLEET, keys.HOLDERS],
+            [*_FLEET, keys.HOLDERS, keys.number(number)],
             call_id,
             now_ms,
             now_ms + int(hold_ms),
             keys.FLEET_TTL_MS,
             keys.SLOTS_OF,
+            ceiling,
             *avoid,
         )
         if held is None:

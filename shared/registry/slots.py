@@ -23,6 +23,7 @@ class Slots:
         self._leases: dict[str, int] = {}
         self._ends: dict[str, dict[str, int]] = {}  # worker_id → call_id → when the slot ends
         self._holders: dict[str, str] = {}  # call_id → worker_id
+        self._of_number: dict[str, set[str]] = {}  # number that has a ceiling → calls placed for it
 
     def views(self, now_ms: int) -> list[WorkerView]:
         """All workers, in order of their ids."""
@@ -53,18 +54,29 @@ class Slots:
         for table in (self._workers, self._leases, self._ends):
             table.pop(worker_id, None)
 
-    def reserve(self, call_id: str, now_ms: int, until_ms: int, avoid: Collection[str]) -> tuple[str, int] | None:
+    def reserve(
+        self, call_id: str, now_ms: int, until_ms: int, avoid: Collection[str], number: str = "", ceiling: int = 0
+    ) -> tuple[str, int] | None:
         """The worker and the end of the call's slot: the one it holds on a fresh worker, else the best one."""
         holder = self._holders.get(call_id)
         if holder in avoid:
             holder = None
         if holder is not None and self._ends[holder][call_id] > now_ms and self._leases[holder] > now_ms:
             return holder, self._ends[holder][call_id]
+        if ceiling and self._others_of(number, call_id, now_ms) >= ceiling:
+            return None
         best = best_worker((view for view in self.views(now_ms) if view.record.worker_id not in avoid), now_ms)
         if best is None:
             return None
         self._put(call_id, best.record.worker_id, until_ms)
+        if ceiling:
+            self._of_number[number].add(call_id)
         return best.record.worker_id, until_ms
+
+    def _others_of(self, number: str, call_id: str, now_ms: int) -> int:
+        """How many other calls of this number hold slots that have not ended. Those without any are forgotten."""
+        holding = self._of_number[number] = {c for c in self._of_number.get(number, ()) if c in self._holders}
+        return sum(self._ends[self._holders[other]][other] > now_ms for other in holding - {call_id})
 
     def occupy(self, call_id: str, worker_id: str, now_ms: int, until_ms: int) -> bool:
         """The call's slot on this worker lasts until then, if it has one or one is free. Unknown workers have none."""

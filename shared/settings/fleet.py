@@ -132,6 +132,23 @@ class FleetSettings(BaseSettings):
         validation_alias=env("SFVOPI_SAMPLE_RATE"),
         description="Hz. The trunk is 8000: more costs and gains nothing.",
     )
+    overflow: str = Field(
+        "reject",
+        validation_alias=env("SFVOPI_OVERFLOW"),
+        description="For a call that no worker can take: reject (the primary fails, so that the fallback is asked, and "
+        "ours says that all lines are busy), busy (say so at once) or redirect (to SFVOPI_REDIRECT_URL).",
+    )
+    redirect_url: str = Field(
+        "",
+        validation_alias=env("SFVOPI_REDIRECT_URL"),
+        description="wss:// address of another SFVoPI server, for overflow = redirect.",
+    )
+    ceiling: int = Field(
+        0,
+        ge=0,
+        validation_alias=env("SFVOPI_CEILING"),
+        description="Most calls at once for a number of ours: the flood of one leaves room for others. 0: no limit.",
+    )
     max_call_s: float = Field(
         3600, gt=0, validation_alias=env("SFVOPI_MAX_CALL_S"), description="Longest call; then it is ended."
     )

@@ -1,4 +1,4 @@
-"""What differs per dialled number: the bot, the codec, the sample rate. Read from a TOML file.
+"""What differs per dialled number: bot, codec, sample rate, and what becomes of too many calls. Read from a TOML file.
 
 [default]
 bot = "my_bots.front_desk:bot"
@@ -7,18 +7,30 @@ bot = "my_bots.front_desk:bot"
 bot = "my_bots.sales:bot"
 codec = "L16"
 sample_rate = 16000
+ceiling = 20
+overflow = "busy"
 """
 
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from types import MappingProxyType
+from urllib.parse import urlsplit
 
 from shared.settings.fleet import FleetSettings, SettingsError, read_file
 from shared.sfvopi.errors import UnsupportedFormat
 from shared.sfvopi.formats import AudioFormat, Codec
 
-FIELDS = {"bot", "codec", "sample_rate"}
+FIELDS = {"bot", "codec", "sample_rate", "overflow", "redirect_url", "ceiling"}
+
+
+class Overflow(StrEnum):
+    """What becomes of a call that no worker can take."""
+
+    REJECT = "reject"  # the primary webhook fails, so that the carrier asks the fallback; ours plays the busy message
+    BUSY = "busy"  # the busy message, at once
+    REDIRECT = "redirect"  # another server's stream
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +39,9 @@ class NumberPlan:
 
     bot: str
     format: AudioFormat
+    overflow: Overflow = Overflow.REJECT
+    redirect_url: str = ""
+    ceiling: int = 0  # most calls at once; 0: as many as there is room for
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +63,14 @@ class Numbers:
     @classmethod
     def read(cls, settings: FleetSettings) -> "Numbers":
         """The numbers of these settings. Raises `SettingsError`, naming the file and the table."""
-        base = {"bot": settings.default_bot, "codec": settings.codec, "sample_rate": settings.sample_rate}
+        base = {
+            "bot": settings.default_bot,
+            "codec": settings.codec,
+            "sample_rate": settings.sample_rate,
+            "overflow": settings.overflow,
+            "redirect_url": settings.redirect_url,
+            "ceiling": settings.ceiling,
+        }
         path = settings.numbers_file
         if path is None:
             return cls(_plan("settings", base))
@@ -88,4 +110,17 @@ def _plan(where: str, values: Mapping[str, object]) -> NumberPlan:
     except ValueError:
         codecs = ", ".join(Codec)
         raise SettingsError(f"{where}: codec {values['codec']!r} is not one of {codecs}") from None
-    return NumberPlan(bot, audio)
+    return NumberPlan(bot, audio, *_overflow(where, values))
+
+
+def _overflow(where: str, values: Mapping[str, object]) -> tuple[Overflow, str, int]:
+    ceiling, url = values["ceiling"], str(values["redirect_url"])
+    try:
+        overflow = Overflow(str(values["overflow"]))
+    except ValueError:
+        raise SettingsError(f"{where}: overflow {values['overflow']!r} is not one of {', '.join(Overflow)}") from None
+    if overflow is Overflow.REDIRECT and (urlsplit(url).scheme != "wss" or not urlsplit(url).hostname):
+        raise SettingsError(f"{where}: overflow = redirect needs a redirect_url that starts with wss://, not {url!r}")
+    if isinstance(ceiling, bool) or not isinstance(ceiling, int) or ceiling < 0:
+        raise SettingsError(f"{where}: ceiling must be a whole number, 0 for none, not {ceiling!r}")
+    return overflow, url, ceiling

@@ -58,7 +58,7 @@ ADMISSIONS = Metric(
     "counter",
     "sfvopi_admissions_total",
     "Answer webhooks by what was decided.",
-    (("result", ("reserved", "repeated", "refused", "busy_message", "ended", "registry_away")),),
+    (("result", ("reserved", "repeated", "refused", "busy_message", "redirected", "ended", "registry_away")),),
 )
 ROUTES = Metric(
     "counter",

@@ -180,7 +180,9 @@ class Caller:
         if not self.fault_at_ms or not self.report.started_at_ms:
             return None
         fault_ms = self.fault_at_ms - self.report.started_at_ms
-        after = [start for start, _ in self.report.sounds_ms if start > fault_ms + IN_FLIGHT_MS]
+        # only a bot that was speaking has something on its way
+        in_flight_ms = IN_FLIGHT_MS if self.manner.hears_story else 0
+        after = [start for start, _ in self.report.sounds_ms if start > fault_ms + in_flight_ms]
         return round(min(after) - fault_ms, 1) if after else None
 
     def longest_silence_ms(self, from_ms: int, to_ms: int) -> float:

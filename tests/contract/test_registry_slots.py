@@ -255,3 +255,35 @@ async def test_a_burst_of_duplicates_takes_one_slot_per_call(registry: Registry)
     held = await asyncio.gather(*(registry.reserve(f"call-{n % 20}", HOLD_MS) for n in range(200)))
     assert sum((await used(registry)).values()) == 20
     assert len({(slot.call_id, slot.worker_id) for slot in held if slot}) == 20
+
+
+async def test_a_number_gets_no_more_slots_than_its_ceiling_and_leaves_the_rest_to_others(registry: Registry) -> None:
+    await beat(registry, worker("w", capacity=10))
+    flood = [await registry.reserve(f"flood-{n}", HOLD_MS, number="+91", ceiling=3) for n in range(8)]
+    assert sum(held is not None for held in flood) == 3
+    assert await registry.reserve("flood-0", HOLD_MS, number="+91", ceiling=3) == flood[0], (
+        "asked again, it is the same"
+    )
+    assert await registry.reserve("other", HOLD_MS, number="+92", ceiling=3)
+    assert await registry.reserve("any", HOLD_MS)
+
+
+async def test_slots_that_are_given_back_or_end_count_no_more_for_their_number(
+    registry: Registry, clock: Clock
+) -> None:
+    await beat(registry, worker("w", capacity=10))
+    for call_id in ("a", "b"):
+        assert await registry.reserve(call_id, HOLD_MS, number="+91", ceiling=2)
+    assert await registry.reserve("c", HOLD_MS, number="+91", ceiling=2) is None
+    await registry.release("a")
+    assert await registry.reserve("c", HOLD_MS, number="+91", ceiling=2)
+    clock.at_ms += HOLD_MS
+    await beat(registry, worker("w", capacity=10), live=("b",))
+    assert await registry.reserve("d", HOLD_MS, number="+91", ceiling=2), "c never came"
+    assert await registry.reserve("e", HOLD_MS, number="+91", ceiling=2) is None, "b lives, and counts"
+
+
+async def test_a_burst_never_passes_a_ceiling(registry: Registry) -> None:
+    await beat(registry, worker("w", capacity=100))
+    asked = (registry.reserve(f"c{n}", HOLD_MS, number="+91", ceiling=7) for n in range(100))
+    assert sum(held is not None for held in await asyncio.gather(*asked)) == 7

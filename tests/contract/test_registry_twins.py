@@ -78,10 +78,16 @@ class Twins(RuleBasedStateMachine):
         self.sessions[worker_id].clear()
         self.both("remove_worker", worker_id)
 
-    @rule(call_id=CALLS, times=st.integers(1, 2), avoid=st.just(set()) | st.sets(WORKERS))
-    def reserve(self, call_id: str, times: int, avoid: set[str]) -> None:
+    @rule(
+        call_id=CALLS,
+        times=st.integers(1, 2),
+        avoid=st.just(set()) | st.sets(WORKERS),
+        number=st.sampled_from("xy"),
+        ceiling=st.sampled_from([0, 0, 1, 2]),
+    )
+    def reserve(self, call_id: str, times: int, avoid: set[str], number: str, ceiling: int) -> None:
         for _ in range(times):
-            self.both("reserve", call_id, HOLD_MS, avoid)
+            self.both("reserve", call_id, HOLD_MS, avoid, number=number, ceiling=ceiling)
 
     @rule(call_id=CALLS, worker_id=WORKERS)
     def occupy(self, call_id: str, worker_id: str) -> None:

@@ -1,9 +1,11 @@
 -- Hold a slot for a call: the one it holds on a fresh worker, else one on the best worker, in the order of
--- shared/fleet/selector.py (share of capacity, calls, id). Workers to avoid are neither.
--- KEYS  1 workers  2 capacities  3 leases  4 serving  5 holders
--- ARGV  1 call_id  2 now_ms  3 slot end (ms)  4 ttl_ms  5 prefix of slots keys  6… workers to avoid
+-- shared/fleet/selector.py (share of capacity, calls, id). Workers to avoid are neither. With a ceiling, the call is
+-- placed only if fewer other calls of its number hold slots.
+-- KEYS  1 workers  2 capacities  3 leases  4 serving  5 holders  6 calls of its number
+-- ARGV  1 call_id  2 now_ms  3 slot end (ms)  4 ttl_ms  5 prefix of slots keys  6 ceiling (0 = none)
+--       7… workers to avoid
 -- returns {worker_id, record (JSON), slot end (ms)}, or nil when no worker can take it
-local call, now, slots_of = ARGV[1], tonumber(ARGV[2]), ARGV[5]
+local call, now, slots_of, ceiling = ARGV[1], tonumber(ARGV[2]), ARGV[5], tonumber(ARGV[6])
 
 -- Lua's own < on strings asks the server's locale; this one compares bytes
 local function before(a, b)
@@ -17,7 +19,7 @@ local function before(a, b)
 end
 
 local avoided = {}
-for i = 6, #ARGV do
+for i = 7, #ARGV do
   avoided[ARGV[i]] = true
 end
 
@@ -27,6 +29,24 @@ if held_until and tonumber(held_until) > now then
   local lease = redis.call('ZSCORE', KEYS[3], holder)
   if lease and tonumber(lease) > now then
     return {holder, redis.call('HGET', KEYS[1], holder), held_until}
+  end
+end
+
+if ceiling > 0 then
+  local others = 0
+  for _, other in ipairs(redis.call('ZRANGE', KEYS[6], 0, -1)) do
+    local at = redis.call('HGET', KEYS[5], other)
+    if not at then
+      redis.call('ZREM', KEYS[6], other)
+    elseif other ~= call then
+      local slot_end = redis.call('ZSCORE', slots_of .. at, other)
+      if slot_end and tonumber(slot_end) > now then
+        others = others + 1
+      end
+    end
+  end
+  if others >= ceiling then
+    return nil
   end
 end
 
@@ -59,4 +79,8 @@ redis.call('ZADD', slots_of .. best, ARGV[3], call)
 redis.call('HSET', KEYS[5], call, best)
 redis.call('PEXPIRE', slots_of .. best, ARGV[4])
 redis.call('PEXPIRE', KEYS[5], ARGV[4])
+if ceiling > 0 then
+  redis.call('ZADD', KEYS[6], 'NX', ARGV[2], call)
+  redis.call('PEXPIRE', KEYS[6], ARGV[4])
+end
 return {best, redis.call('HGET', KEYS[1], best), ARGV[3]}

@@ -47,7 +47,7 @@ async def found(redis_url: str) -> dict[str, tuple[str, int]]:
     registry = RedisRegistry.connect(redis_url, command_timeout_s=5)
     await registry.heartbeat(WorkerRecord("w1", "127.0.0.1:1", WorkerState.SERVING, 5), [], 5000)
     for call_id in ("c1", "c2"):
-        await registry.reserve(call_id, 60_000)
+        await registry.reserve(call_id, 60_000, number="+91", ceiling=5)
         await registry.move(call_id, CallEvent.ANSWER, {"worker_id": "w1"})
         await registry.note(call_id, [TimelineEntry(1, "test", "reserved", {})])
         attached = await registry.move(call_id, CallEvent.ATTACH, {})
@@ -62,7 +62,7 @@ async def found(redis_url: str) -> dict[str, tuple[str, int]]:
 async def test_redis_holds_the_keys_that_are_told_and_no_others(found: dict[str, tuple[str, int]]) -> None:
     told = {}
     for key, kind, _, lives in table(DOCUMENT, "What Redis holds"):
-        name = key.strip("`").replace("<worker_id>", "w1")
+        name = key.strip("`").replace("<worker_id>", "w1").replace("<number>", "+91")
         days = float(lives.split()[0]) / (24 if lives.split()[1].startswith("h") else 1)
         calls = ("c1",) if lives.endswith("until the call's end") else ("c1", "c2")  # c2 has ended
         for call_id in calls if "<call_id>" in name else ("",):
