@@ -56,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         run = Run(
             [scene_named(name) for name in given.scene] or SCENES,
             paths,
-            given.keep_logs or Path(temporary),
+            Path(given.keep_logs or temporary, time.strftime("%Y%m%d-%H%M%S")),
             is_quick=given.quick,
             is_chosen=bool(given.scene),
             calls=given.calls,

@@ -18,7 +18,7 @@ from shared.carrier.plan import Ask, CallPlan, HangUp, Knobs, Say, Step, Wait, W
 from shared.carrier.report import CallOutcome, CallReport
 from tests.fakes.tones import BUSY, CALLERS, HOLD, NOBODY, STORY, STRANGER, caller_speech, heard_voices
 
-ENOUGH_S = 0.3  # of a voice: less may be the edge of something else
+ENOUGH_S = 0.2  # of a voice, whole windows of it only
 SPEECH_S = 0.9
 QUIET_S = 0.4
 
@@ -91,7 +91,7 @@ class Caller:
         self.report = await place_call(plan)
         self.has_ended = True
         # Off the event loop that all callers share: a minute of audio is some ten milliseconds of work.
-        self.voices = await asyncio.to_thread(heard_voices, self.report.heard_pcm, self.report.sample_rate or 8000)
+        self.voices = await asyncio.to_thread(voices_in, self.report.heard_pcm, self.report.sample_rate or 8000)
         self.report.heard_pcm = b""
 
     def _steps(self) -> tuple[Step, ...]:
@@ -124,11 +124,11 @@ class Caller:
     # -- what it hears
 
     def _is_greeted(self, pcm: bytes, rate: int) -> bool:
-        self.is_known = self.is_known or heard_voices(pcm, rate).get(self.number, 0) >= ENOUGH_S
+        self.is_known = self.is_known or voices_in(pcm, rate).get(self.number, 0) >= ENOUGH_S
         return self.is_known
 
     def _is_told(self, pcm: bytes, rate: int) -> bool:
-        voices = heard_voices(pcm, rate)
+        voices = voices_in(pcm, rate)
         for voice, knowledge in ((self.number, Knowledge.KNOWN), (STRANGER, Knowledge.STRANGE)):
             if voices.get(voice, 0) >= ENOUGH_S:
                 self.heard.append(knowledge)
@@ -163,7 +163,8 @@ class Caller:
             return "a question was not answered"
         if report.ended_by != ("bot" if self.manner.ends == "goodbye" else "caller"):
             return f"ended by the {report.ended_by}"
-        strangers = [voice for voice in self.voices if voice >= 0 and voice != self.number and self.voices[voice] > 0.2]
+        others = {voice: seconds for voice, seconds in self.voices.items() if voice >= 0 and voice != self.number}
+        strangers = [voice for voice, seconds in others.items() if seconds > 0.15]
         return f"heard another caller's voice ({strangers[0]})" if strangers else ""
 
     @property
@@ -210,6 +211,10 @@ class Caller:
             "reconnects": self.report.reconnects,
             "lag_ms": self.report.lag_ms,
         }
+
+
+def voices_in(pcm: bytes, rate: int) -> dict[int, float]:
+    return heard_voices(pcm, rate, is_steady=True)
 
 
 IN_FLIGHT_MS = 150  # what begins sooner was on its way from the old session

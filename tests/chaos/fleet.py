@@ -130,15 +130,15 @@ class ChaosFleet:
     def signal(self, name: str, sig: signal.Signals) -> int:
         """Send a signal to the process that does the work; returns when, in Unix ms."""
         at_ms = time.time_ns() // 1_000_000
-        with suppress(ProcessLookupError):
-            os.kill(self.fleet.pid(name), sig)
+        if self.fleet.children[name].is_running:
+            with suppress(ProcessLookupError):
+                os.kill(self.fleet.pid(name), sig)
         return at_ms
 
     def awaken(self) -> None:
         """Nothing of ours stays frozen."""
         for name in [*self.fleet.children]:
-            with suppress(Exception):
-                os.kill(self.fleet.pid(name), signal.SIGCONT)
+            self.signal(name, signal.SIGCONT)
 
     async def until_ended(self, name: str, within_s: float) -> bool:
         """Whether a process has ended in time."""
