@@ -18,7 +18,7 @@ import sys
 import time
 from datetime import UTC, datetime
 
-BEATS_FD = "WATCHDOG_BEATS_FD"  # the pipe, in the child's environment: see `beats.py`
+BEATS_FD = "WATCHDOG_BEATS_FD"  # the pipe and our pid, in the child's environment: see `beats.py`
 KILLED = 70  # exit status: the child froze and was killed (EX_SOFTWARE)
 LOOK_S = 0.2
 PASSED_ON = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP)
@@ -30,7 +30,7 @@ def guard(module: str) -> int:
     os.set_inheritable(given, True)
     argv = [sys.executable, "-m", module, *sys.argv[1:]]
     signal.pthread_sigmask(signal.SIG_BLOCK, PASSED_ON)  # until there is somebody to pass them on to
-    child = os.posix_spawn(sys.executable, argv, {**os.environ, BEATS_FD: str(given)}, setsigmask=())
+    child = os.posix_spawn(sys.executable, argv, {**os.environ, BEATS_FD: f"{given}:{os.getpid()}"}, setsigmask=())
     os.close(given)
     for sig in PASSED_ON:
         signal.signal(sig, lambda number, _: _pass_on(child, number))
