@@ -15,6 +15,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 
 from gateway.lane import Frame
+from shared.fleet.path import PATH_HEADER, RELAYED
 from shared.process.server import MAX_MESSAGE_BYTES, WRITE_BUFFER_BYTES, bound_stream_socket
 from shared.sfvopi.closing import CloseCode, Refusal
 
@@ -26,7 +27,7 @@ WORKER_PING_S, WORKER_PONG_DEADLINE_S = 1.0, 2.5
 NO_STATUS, LOST = 1005, 1006
 
 # what belongs to the carrier's own handshake with us; everything else of its upgrade reaches the worker
-_HANDSHAKE_HEADERS = frozenset({"host", "connection", "upgrade", "content-length", "transfer-encoding"})
+_HANDSHAKE_HEADERS = frozenset({"host", "connection", "upgrade", "content-length", "transfer-encoding", PATH_HEADER})
 MOST_HEADERS, LONGEST_HEADER = 32, 512
 
 
@@ -145,7 +146,7 @@ async def _open(address: str, token: str, headers: Mapping[str, str]) -> ClientC
     return await connect(
         f"ws://{address}/ws/{token}",
         sock=await _connect_tcp(address),
-        additional_headers=headers,
+        additional_headers={**headers, PATH_HEADER: RELAYED},
         user_agent_header=None,
         compression=None,
         proxy=None,

@@ -28,7 +28,7 @@ FLUSH_DEADLINE_S = 1.0
 STEADY_S = 5.0  # a worker that lives for so long was none that this call kills
 MOST_LOST_IN_A_ROW = 3
 # how a worker ends that did not mean to end the call: going away, lost, failing, restarting
-WORKER_LOST = frozenset({CloseCode.GOING_AWAY, LOST, CloseCode.INTERNAL, 1012})
+WORKER_LOST = frozenset({CloseCode.GOING_AWAY, LOST, CloseCode.INTERNAL, CloseCode.RESTART})
 
 
 class Side(StrEnum):

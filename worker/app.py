@@ -33,6 +33,7 @@ from worker.stream import CallStream
 from worker.tasks import install_task_factory, start_shared
 
 CLEARS_OF_A_SESSION = 1000  # numbers of clearAudio go on over a call's sessions, whatever the last one left
+HAND_OVER_S = 5.0  # for sessions that were handed over to be wound up here
 END_S = 15.0  # for sessions that were told to end, when the process has no more time
 
 
@@ -97,6 +98,16 @@ class WorkerApp:
             async with asyncio.timeout(self.settings.drain_deadline_s):
                 await self.sessions.until_empty()
         except TimeoutError:
+            await self._hand_over()
+
+    async def _hand_over(self) -> None:
+        """What is left at the deadline goes on elsewhere, if a leg can bring it there and another worker has room."""
+        for session in self.sessions.all():
+            if session.is_relayed and session.ending is None:
+                await self._link.hand_over(session, self.worker_id)
+        if self._running:
+            await asyncio.wait(self._running, timeout=HAND_OVER_S)
+        if self.sessions.call_ids:
             self._log.warning("the drain's deadline cut calls off", call_ids=self.sessions.call_ids)
 
     async def stop(self) -> None:
@@ -195,7 +206,9 @@ class WorkerApp:
             self._log.exception("session failed", call_id=session.record.call_id)
             session.end(Reason.BOT_ERROR, "the session failed")
         finally:
-            if session.ending is not None:
+            if session.ending is not None and session.ending.is_handover:
+                await self._link.note(session.record.call_id, session.stream.watch)
+            elif session.ending is not None:
                 await self._link.tell_ended(session, session.ending)
             self.sessions.remove(session)
 

@@ -15,6 +15,7 @@ from shared.calls.outcome import Reason
 from shared.calls.record import CallRecord
 from shared.calls.state import CallEvent, CallState
 from shared.calls.timeline import TimelineEvent
+from shared.fleet.path import PATH_HEADER, RELAYED
 from shared.registry.contract import Moved, Registry, RegistryAway
 from shared.settings import WorkerSettings
 from shared.sfvopi.closing import CloseCode, Refusal
@@ -177,6 +178,7 @@ class Attaching:
             return otherwise
 
     def _note_upgrade(self, session: Session, headers: Headers) -> None:
+        session.is_relayed = headers.get(PATH_HEADER) == RELAYED
         header = compare_call_header(headers.get("x-call-uuid"), session.record.call_id)
         session.stream.watch.note(TimelineEvent.UPGRADED, headers=sorted(set(headers.keys())), call_uuid_header=header)
         if header != "same":

@@ -22,6 +22,7 @@ class Manner(StrEnum):
     APOLOGY = "apology"  # cancel, and tell the caller that we are sorry
     FORCE = "force"  # the pipeline does not listen to anything milder
     CUT = "cut"  # cancel
+    HAND_OVER = "hand_over"  # the call goes on elsewhere
 
 
 MANNERS: dict[Reason, Manner] = {
@@ -49,14 +50,15 @@ class Ending:
 
     reason: Reason
     detail: str = ""
+    is_handover: bool = False  # the session ends, the call does not
 
     @property
     def manner(self) -> Manner:
-        return MANNERS[self.reason]
+        return Manner.HAND_OVER if self.is_handover else MANNERS[self.reason]
 
     @property
     def close_code(self) -> CloseCode:
-        return CLOSE_CODES.get(self.reason, CloseCode.NORMAL)
+        return CloseCode.RESTART if self.is_handover else CLOSE_CODES.get(self.reason, CloseCode.NORMAL)
 
 
 class FirstEnding:

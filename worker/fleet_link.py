@@ -27,6 +27,7 @@ from worker.sessions import Sessions
 
 # what housekeeping concludes from silence; whoever has the call knows better
 CONCLUDED = frozenset({Reason.WORKER_LOST, Reason.NEVER_ATTACHED})
+HAND_OVER_HOLD_MS = 10_000  # for the leg to bring the stream there
 FLUSH_S = 0.5  # timelines reach the registry so late at most
 
 
@@ -157,6 +158,20 @@ class FleetLink:
         if call_id not in self._outlived:
             self._outlived.add(call_id)
             self._log.warning("taken for lost while the registry was away; goes on", call_id=call_id, reason=reason)
+
+    async def hand_over(self, session: Session, me: str) -> bool:
+        """Give the call to another worker, if one has room: its slot there is sure before anything ends here."""
+        call_id = session.record.call_id
+        try:
+            held = await self._registry.reserve(call_id, HAND_OVER_HOLD_MS, {me})
+        except RegistryAway:
+            self._meter.count(REGISTRY_ERRORS)
+            return False
+        if held is None:
+            return False
+        self._log.info("handed over", call_id=call_id, to=held.worker_id)
+        session.hand_over(held.worker_id)
+        return True
 
     # -- nudges
 

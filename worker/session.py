@@ -63,6 +63,7 @@ class Session:
         self.stream = stream
         self.tasks = SessionTasks()
         self.is_beginning_told = False
+        self.is_relayed = False  # a gateway's leg holds the caller's socket, and can bring it elsewhere
         self.is_recorded = False  # the registry knows that the call is over: its slot is no longer ours to renew
         self._place = workplace
         self._ending = FirstEnding()
@@ -82,6 +83,11 @@ class Session:
     def end(self, reason: Reason, detail: str = "") -> bool:
         """End the call for this reason, unless it ends already."""
         return self._ending.give(Ending(reason, detail))
+
+    def hand_over(self, worker_id: str) -> None:
+        """End here, so that the call goes on at this other worker, which has a slot for it."""
+        if self._ending.give(Ending(Reason.SHUTDOWN, "handed over", is_handover=True)):
+            self.stream.watch.note(TimelineEvent.HANDED_OVER, worker_id=worker_id)
 
     @property
     def fence(self) -> int | None:
@@ -219,6 +225,11 @@ class Session:
     async def _wind_up(self, ending: Ending) -> None:
         self._log.info("call ends", reason=str(ending.reason), detail=ending.detail)
         match ending.manner:
+            case Manner.HAND_OVER:
+                await self.checkpoint_now()
+                await self.stream.close(ending.close_code, ending.detail)
+                await self._stop_bot()
+                return
             case Manner.HANG_UP:
                 self.stream.end()
                 if self.stream.handles_disconnect():

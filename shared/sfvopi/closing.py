@@ -15,6 +15,7 @@ class CloseCode(IntEnum):
     POLICY = 1008  # no `start` in time, replaced by a newer stream, silent for too long
     TOO_LARGE = 1009
     INTERNAL = 1011
+    RESTART = 1012  # this session is handed over: a leg brings the stream to another worker
 
 
 class Refusal(IntEnum):

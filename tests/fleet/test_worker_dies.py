@@ -41,13 +41,18 @@ def plan(call_id: str, fleet: LocalFleet) -> CallPlan:
     )
 
 
-@pytest.mark.parametrize(("sig", "within_ms"), [(signal.SIGKILL, 2_000), (signal.SIGSTOP, 8_000)])
-async def test_a_call_whose_worker_dies_or_freezes_goes_on_with_its_conversation_on_the_same_stream(
+@pytest.mark.parametrize(
+    ("sig", "within_ms"), [(signal.SIGKILL, 2_000), (signal.SIGSTOP, 8_000), (signal.SIGTERM, 4_000)]
+)
+async def test_a_call_whose_worker_dies_freezes_or_is_drained_goes_on_with_its_conversation_on_the_same_stream(
     sig: signal.Signals, within_ms: int
 ) -> None:
     call_id = f"killed-{uuid4().hex[:8]}"
     told: list[CarrierEvent] = []
-    async with FakeProviders() as providers, LocalFleet(workers=2, env=providers.env) as fleet:
+    async with (
+        FakeProviders() as providers,
+        LocalFleet(workers=2, env={**providers.env, "SFVOPI_DRAIN_DEADLINE_S": "1"}) as fleet,
+    ):
         calling = asyncio.create_task(place_call(plan(call_id, fleet), told.append))
         async with asyncio.timeout(20):
             while len(times_of(told, EventKind.BOT_QUIET)) < 2:  # the greeting, and the first answer
@@ -56,7 +61,7 @@ async def test_a_call_whose_worker_dies_or_freezes_goes_on_with_its_conversation
         fleet.kill(first, sig)
         killed_at_ms = time.time() * 1000
         report = await calling
-        assert not fleet.children[first].is_running, "a frozen worker is killed by its watchdog"
+        assert not fleet.children[first].is_running, "frozen, it is killed by its watchdog; drained, it ends"
         async with asyncio.timeout(10):
             while (await fleet.api.fleet())["used"]:
                 await asyncio.sleep(0.1)
