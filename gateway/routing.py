@@ -43,8 +43,9 @@ def decide(token: StreamToken, record: CallRecord | None, workers: Sequence[Work
     """Where the stream of a verified token goes."""
     if is_for_gateway(token):
         return AnswerHere() if now_ms <= token.attach_by_ms else Refused(Refusal.FORBIDDEN, "not_attached_in_time")
-    if record is None:
-        return Refused(Refusal.UNKNOWN, "unknown_call")
+    if record is None:  # perhaps the registry was restarted empty: if the call lives, its worker knows it
+        known = _by_id(token.worker_id, workers)
+        return _route(known) if known else Refused(Refusal.UNKNOWN, "unknown_call")
     match record.state:
         case CallState.ENDED:
             return Refused(Refusal.FORBIDDEN, "ended")

@@ -83,9 +83,12 @@ class Attaching:
 
     async def _attach_in_turn(self, websocket: WebSocket, token: StreamToken) -> tuple[Session, StreamSocket | None]:
         record = await self._record_of(token)
+        session = self._sessions.get(token.call_id)
+        if record is None and session is not None:
+            record = session.record  # the registry has lost it; what we hold in memory is the truth
+            await self._or_else(self._registry.restore(record), None)
         refuse_by_record(record, token.attach_by_ms, self._registry.now_ms())
         assert record is not None
-        session = self._sessions.get(token.call_id)
         if session is None:
             session, result = await self._take_call(token, record), "attached"
         else:

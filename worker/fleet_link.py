@@ -111,7 +111,9 @@ class FleetLink:
         except RegistryAway:
             self._meter.count(REGISTRY_ERRORS)
             return False
-        if record is None or not record.is_over:
+        if record is None:
+            return await self._restore(session)
+        if not record.is_over:
             return True
         if record.reason in CONCLUDED and not record.is_hung_up:
             self._outlive(call_id, record.reason)  # its slot stays ours
@@ -121,6 +123,20 @@ class FleetLink:
             session.end(Reason.OPERATOR)
         else:
             session.end(Reason.CALLER_HUNG_UP, record.reason)
+        return True
+
+    async def _restore(self, session: Session) -> bool:
+        """The registry has lost a living call: it was restarted empty. False if it is away."""
+        state = CallState.ACTIVE if session.stream.is_attached else CallState.DETACHED
+        record = session.record.with_changes({"state": state, "worker_id": self._describe().worker_id})
+        try:
+            was_lost = await self._registry.restore(record)
+        except RegistryAway:
+            self._meter.count(REGISTRY_ERRORS)
+            return False
+        if was_lost:
+            self._log.warning("the registry had lost a living call", call_id=record.call_id)
+            session.stream.watch.conversation_changed.set()  # its checkpoint is lost, too
         return True
 
     async def leave(self) -> None:

@@ -23,6 +23,7 @@ examples:
 
 async def serve(settings: WorkerSettings, signals: Signals) -> None:
     """Until told to end, and its calls are over."""
+    beats = Beats()
     # importing Pipecat takes a second and writes a banner: after the logs are ours
     from worker.pipecat_logs import route_pipecat_logs
 
@@ -30,7 +31,7 @@ async def serve(settings: WorkerSettings, signals: Signals) -> None:
     from worker.app import WorkerApp
 
     registry = open_registry(settings.redis_url.get_secret_value())
-    app, beats = WorkerApp(settings, registry), Beats()
+    app = WorkerApp(settings, registry)
     beating: asyncio.Task[None] | None = None
     try:
         starting = asyncio.create_task(app.start(), name="start")

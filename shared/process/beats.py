@@ -15,12 +15,12 @@ class Beats:
     """The child's side of the pipe. Without a watchdog above us it does nothing."""
 
     def __init__(self) -> None:
-        given = os.environ.pop(BEATS_FD, "")
+        given, _, parent = os.environ.pop(BEATS_FD, "").partition(":")
         self._fd = int(given) if given else -1
         if self._fd >= 0:
             os.set_inheritable(self._fd, False)
             os.set_blocking(self._fd, False)
-            _die_with_parent()
+            _die_with(int(parent))
 
     async def keep_beating(self, limit_s: float) -> None:
         """Until cancelled. From now on a loop that stands still for `limit_s` is deadly; 0: it is not."""
@@ -40,9 +40,11 @@ class Beats:
                 return
 
 
-def _die_with_parent() -> None:
+def _die_with(parent: int) -> None:
     """Linux only; elsewhere a killed watchdog leaves its child running, unwatched."""
     if sys.platform == "linux":
         import ctypes
 
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:  # it died before we asked
+            os._exit(1)

@@ -3,12 +3,13 @@
 Nothing outside notices soon enough: a stopped process keeps its sockets, and a caller's media keeps them alive. So the
 child's event loop beats on a pipe, and its parent (`guard`, the standard library only, some 10 MB) waits for the beats.
 Each beat says how long to wait for the next one; 0 means: do not. A child that says nothing, as during its start, is
-not under watch.
+not under watch; with a limit of 0 this process only waits.
 
 The parent passes signals on, dies with nobody left behind (Linux), exits with the child's status, and, as the first
 process of a container, buries what other processes leave.
 """
 
+import contextlib
 import json
 import os
 import select
@@ -17,7 +18,7 @@ import sys
 import time
 from datetime import UTC, datetime
 
-BEATS_FD = "WATCHDOG_BEATS_FD"  # the pipe, in the child's environment: see `beats.py`
+BEATS_FD = "WATCHDOG_BEATS_FD"  # the pipe and our pid, in the child's environment: see `beats.py`
 KILLED = 70  # exit status: the child froze and was killed (EX_SOFTWARE)
 LOOK_S = 0.2
 PASSED_ON = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP)
@@ -28,12 +29,19 @@ def guard(module: str) -> int:
     beats, given = os.pipe()
     os.set_inheritable(given, True)
     argv = [sys.executable, "-m", module, *sys.argv[1:]]
-    child = os.posix_spawn(sys.executable, argv, {**os.environ, BEATS_FD: str(given)})
+    signal.pthread_sigmask(signal.SIG_BLOCK, PASSED_ON)  # until there is somebody to pass them on to
+    child = os.posix_spawn(sys.executable, argv, {**os.environ, BEATS_FD: f"{given}:{os.getpid()}"}, setsigmask=())
     os.close(given)
     for sig in PASSED_ON:
-        signal.signal(sig, lambda number, _: os.kill(child, number))
+        signal.signal(sig, lambda number, _: _pass_on(child, number))
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, PASSED_ON)
     status = _watch(child, beats)
     return status if status >= 0 else 128 - status
+
+
+def _pass_on(child: int, number: int) -> None:
+    with contextlib.suppress(ProcessLookupError):  # it has just ended
+        os.kill(child, number)
 
 
 def _watch(child: int, beats: int) -> int:

@@ -128,6 +128,9 @@ class Registry(Protocol):
     async def patch(self, call_id: str, changes: Mapping[str, Any]) -> None:
         """Change fields without moving. Unknown calls are left unknown. `figures` are merged."""
 
+    async def restore(self, record: CallRecord) -> bool:
+        """Write down a call that was lost (the registry was restarted empty); whether it was. A known one stays."""
+
     async def save_checkpoint(self, call_id: str, checkpoint: str, epoch: int) -> bool:
         """Keep what another worker needs to go on with the call; a move to ENDED drops it.
 

@@ -22,7 +22,7 @@ from shared.registry.contract import (
     wall_clock_ms,
 )
 from shared.registry.slots import Slots
-from shared.registry.stored import as_known, decode_entries, decode_record, encode_changes, encode_entry
+from shared.registry.stored import as_known, decode_entries, decode_record, encode_changes, encode_entry, encode_record
 
 
 class MemoryRegistry:
@@ -119,6 +119,14 @@ class MemoryRegistry:
         stored = encode_changes(changes)
         if call_id in self._calls:
             self._calls[call_id] |= stored
+
+    async def restore(self, record: CallRecord) -> bool:
+        self._check()
+        if record.call_id in self._calls:
+            return False
+        self._calls[record.call_id] = encode_record(record)
+        self._created.setdefault(record.call_id, record.created_at_ms or self.now_ms())
+        return True
 
     async def save_checkpoint(self, call_id: str, checkpoint: str, epoch: int) -> bool:
         self._check()

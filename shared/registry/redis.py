@@ -31,6 +31,7 @@ from shared.registry.stored import (
     decode_worker,
     encode_changes,
     encode_entry,
+    encode_record,
     encode_worker,
 )
 
@@ -193,6 +194,13 @@ class RedisRegistry:
         stored = encode_changes(changes)
         if stored:
             await self._run(self._scripts.patch, [keys.record(call_id)], keys.CALL_TTL_MS, *_flat(stored))
+
+    async def restore(self, record: CallRecord) -> bool:
+        stored = _flat(encode_record(record))
+        is_new = await self._run(self._scripts.restore, [keys.record(record.call_id)], keys.CALL_TTL_MS, *stored)
+        if is_new:
+            await self._index(record.call_id, record.created_at_ms or self.now_ms())
+        return bool(is_new)
 
     async def save_checkpoint(self, call_id: str, checkpoint: str, epoch: int) -> bool:
         where = [keys.record(call_id), keys.checkpoint(call_id)]

@@ -22,6 +22,7 @@ class Scripts:
     move: AsyncScript
     patch: AsyncScript
     save_checkpoint: AsyncScript
+    restore: AsyncScript
     note: AsyncScript
     timeline: AsyncScript
     forget: AsyncScript

@@ -38,6 +38,16 @@ def encode_changes(changes: Mapping[str, Any]) -> dict[str, str]:
     return stored
 
 
+def encode_record(record: CallRecord) -> dict[str, str]:
+    """A whole record as it is stored."""
+    plain = {name: getattr(record, name) for name in _KINDS if name not in OWNED}
+    return {
+        **encode_changes({**plain, "figures": record.figures}),
+        "state": str(record.state),
+        "schema": str(record.schema),
+    }
+
+
 def decode_record(call_id: str, stored: Mapping[str, str]) -> CallRecord | None:
     """The record of a stored map, or None when the map is empty (an unknown call)."""
     if not stored:

@@ -62,9 +62,10 @@ def test_attach_by_binds_the_first_attachment_only() -> None:
     assert isinstance(decide(TOKEN, record(CallState.DETACHED), [worker("w1")], late), Route)
 
 
-def test_an_ended_call_is_refused_and_an_unknown_one_is_not_found() -> None:
+def test_an_ended_call_is_refused_and_of_an_unknown_one_its_worker_decides() -> None:
     assert decide(TOKEN, record(CallState.ENDED), [worker("w1")], NOW) == Refused(Refusal.FORBIDDEN, "ended")
-    assert decide(TOKEN, None, [worker("w1")], NOW) == Refused(Refusal.UNKNOWN, "unknown_call")
+    assert decide(TOKEN, None, [worker("w1")], NOW) == Route("w1", "10.0.0.1:1"), "the registry may have lost it"
+    assert decide(TOKEN, None, [worker("w2")], NOW) == Refused(Refusal.UNKNOWN, "unknown_call")
     assert decide(TOKEN, record(CallState.RINGING), [worker("w1")], NOW) == Refused(Refusal.UNKNOWN, "unknown_call")
 
 

@@ -65,8 +65,16 @@ async def test_both_signing_keys_verify_while_they_are_rotated(open_house: Any) 
 
 
 async def test_the_token_of_a_call_that_nobody_knows_gets_404(house: Any) -> None:
-    await house.start_worker()
+    await house.start_worker("another")
     assert await house.status_of(url_for(house, "c-unknown")) == 404
+
+
+async def test_of_a_call_that_the_registry_has_lost_its_worker_decides(house: Any) -> None:
+    worker = await house.start_worker("w1")
+    worker.refuse_with = 404
+    assert await house.status_of(url_for(house, "c-lost")) == 404
+    worker.refuse_with = None
+    assert await house.status_of(url_for(house, "c-lost")) == 101
 
 
 async def test_the_token_of_an_ended_call_gets_403(house: Any) -> None:

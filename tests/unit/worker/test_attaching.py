@@ -355,3 +355,40 @@ async def test_a_stream_that_is_attached_to_a_call_which_ends_just_then_is_close
     monkeypatch.setattr(fleet.registry, "move", move_late)
     second = await fleet.connect(fleet.url())
     assert await second.closed(1.0) == 1000
+
+
+# -- a registry that was restarted empty
+
+
+async def lose_everything(fleet):
+    fleet.registry._calls.clear()
+    assert await fleet.registry.get("call-1") is None
+
+
+async def test_a_living_call_that_the_registry_has_lost_is_written_down_again_by_its_worker(fleet, until):
+    await fleet.call()
+    await fleet.scripted()
+    before = await fleet.registry.get("call-1")
+    await lose_everything(fleet)
+    async with asyncio.timeout(5):
+        while await fleet.registry.get("call-1") is None:
+            await asyncio.sleep(0.02)
+    after = await fleet.registry.get("call-1")
+    assert (after.state, after.epoch, after.bot, after.from_number) == (
+        "active",
+        before.epoch,
+        before.bot,
+        "+911234567890",
+    )
+
+
+async def test_its_stream_may_come_back_before_that(fleet, until):
+    """After an empty restart of Redis, carriers that reconnected to living sessions were answered 404."""
+    carrier = await fleet.call()
+    await fleet.scripted()
+    await carrier.hang_up()
+    await until(lambda: fleet.app.sessions.get("call-1").stream.socket is None)
+    await lose_everything(fleet)
+    await fleet.connect(fleet.url())
+    assert fleet.count("sfvopi_streams_total", result="adopted") == 1
+    assert (await fleet.registry.get("call-1")).state == "active"

@@ -1,0 +1,39 @@
+"""A registry that was restarted empty is told again of the calls that live."""
+
+from shared.calls.record import CallRecord
+from shared.calls.state import CallEvent, CallState
+from shared.registry import Registry
+
+LOST = CallRecord(
+    "c",
+    CallState.ACTIVE,
+    direction="INBOUND",
+    from_number="+911",
+    to_number="+912",
+    bot="m:f",
+    codec="PCMU",
+    worker_id="w",
+    epoch=1_800_000_000_123,
+    attachments=2,
+    created_at_ms=1_799_999_999_000,
+    figures={"answer_ms": 3.5},
+)
+
+
+async def test_a_lost_call_is_known_again_with_all_its_fields_and_its_epoch(registry: Registry) -> None:
+    assert await registry.restore(LOST)
+    found = await registry.get("c")
+    assert found is not None
+    assert found.to_dict() == LOST.to_dict()
+    assert [record.call_id for record in await registry.recent_calls()] == ["c"]
+    moved = await registry.move("c", CallEvent.ATTACH, {})
+    assert moved.record
+    assert moved.record.epoch > LOST.epoch
+
+
+async def test_a_call_that_is_known_stays_as_it_is(registry: Registry) -> None:
+    await registry.move("c", CallEvent.ANSWER, {"bot": "other:bot"})
+    assert not await registry.restore(LOST)
+    found = await registry.get("c")
+    assert found is not None
+    assert (found.state, found.bot) == (CallState.RESERVED, "other:bot")
