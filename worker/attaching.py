@@ -74,15 +74,20 @@ class Attaching:
 
     async def _attach(self, websocket: WebSocket, token_text: str) -> tuple[Session, StreamSocket | None]:
         token = self._verify(token_text)
+        # One wait for both, the turn and the stream before: a gateway that hears nothing for longer takes this
+        # worker for away, and another one would be given a call that lives here.
+        waits_until = time.monotonic() + TURN_S
         if token.call_id not in self._sessions:
             self._refuse_without_room()
         try:
             async with self._sessions.turn(token.call_id):
-                return await self._attach_in_turn(websocket, token)
+                return await self._attach_in_turn(websocket, token, waits_until)
         except TimeoutError:
             raise StreamRefused(Refusal.FORBIDDEN, "busy") from None
 
-    async def _attach_in_turn(self, websocket: WebSocket, token: StreamToken) -> tuple[Session, StreamSocket | None]:
+    async def _attach_in_turn(
+        self, websocket: WebSocket, token: StreamToken, waits_until: float
+    ) -> tuple[Session, StreamSocket | None]:
         record = await self._record_of(token)
         session = self._sessions.get(token.call_id)
         if record is None and session is not None:
@@ -93,7 +98,7 @@ class Attaching:
         if session is None:
             session, result = await self._take_call(token, record), "attached"
         else:
-            result = await self._take_stream(session)
+            result = await self._take_stream(session, waits_until)
         self._note_upgrade(session, websocket.headers)
         return session, await self._accept(websocket, session, result)
 
@@ -145,11 +150,10 @@ class Attaching:
             session.stream.watch.add_figure(ATTACH_SECONDS.figure, attach_s * 1000)
         return session
 
-    async def _take_stream(self, session: Session) -> str:
+    async def _take_stream(self, session: Session, waits_until: float) -> str:
         """A call that has a session: the stream before this one must be gone, or silent, or this one is refused."""
-        deadline = time.monotonic() + TURN_S
         while not gives_way(first_stream(session)):
-            if time.monotonic() >= deadline or session.ending is not None:
+            if time.monotonic() >= waits_until or session.ending is not None:
                 session.stream.watch.note(TimelineEvent.REFUSED_STREAM, why="busy")
                 raise StreamRefused(Refusal.FORBIDDEN, "busy")
             await asyncio.sleep(LOOK_S)

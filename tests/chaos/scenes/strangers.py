@@ -39,11 +39,11 @@ async def bad_tokens(stage: Stage, scale: Scale) -> None:
 
 
 def make_tokens(secret: str, live: list[str], ended: str, workers: dict[str, str]) -> list[str]:
-    """Junk, forged, expired, of an ended call, and replayed while its call's own stream is alive."""
+    """Junk, forged, expired, of calls that ended or never were, and replayed while its call's own stream is alive."""
     later = now_ms() + AN_HOUR_MS
 
     def token(call_id: str, until_ms: int, key: str) -> str:
-        return sign_token(StreamToken(call_id, workers.get(call_id, ""), PCMA_8K, until_ms, until_ms), key)
+        return sign_token(StreamToken(call_id, workers.get(call_id, "worker-1"), PCMA_8K, until_ms, until_ms), key)
 
     return [
         "x" * 40,

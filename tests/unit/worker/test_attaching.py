@@ -267,6 +267,17 @@ async def test_a_second_stream_is_refused_while_the_first_is_alive(fleet):
     assert fleet.app.sessions.get("call-1").stream.is_attached
 
 
+async def test_several_streams_beside_a_living_one_are_all_refused_before_a_gateway_takes_the_worker_for_away(fleet):
+    """The chaos suite replayed a live call's token: the last in the queue waited 3 s, the gateway gave up, and
+    another worker was given the call."""
+    first = await fleet.call()
+    first.talk()
+    began_at = time.monotonic()
+    refusals = await asyncio.gather(*(fleet.refusal(fleet.url()) for _ in range(4)))
+    assert [refused.status_code for refused in refusals] == [403] * 4
+    assert time.monotonic() - began_at < 2.5
+
+
 async def test_a_second_stream_takes_over_from_a_silent_first(fleet, until):
     first = await fleet.call()
     await fleet.scripted()
