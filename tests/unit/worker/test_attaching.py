@@ -275,7 +275,7 @@ async def test_several_streams_beside_a_living_one_are_all_refused_before_a_gate
     began_at = time.monotonic()
     refusals = await asyncio.gather(*(fleet.refusal(fleet.url()) for _ in range(4)))
     assert [refused.status_code for refused in refusals] == [403] * 4
-    assert time.monotonic() - began_at < 2.5
+    assert time.monotonic() - began_at < 2.9, "a gateway waits 3 s"
 
 
 async def test_a_second_stream_takes_over_from_a_silent_first(fleet, until):
