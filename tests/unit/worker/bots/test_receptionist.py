@@ -81,6 +81,8 @@ async def test_several_callers_at_once_each_hear_their_own_voice(fakes: FakeProv
         callers.append(type(first)(carrier))
     await asyncio.gather(*(caller.until(lambda c=caller: "greeting_complete" in c.checkpoints()) for caller in callers))
     await asyncio.gather(*(caller.say(caller_speech(4 * number)) for number, caller in enumerate(callers)))
+    for number, caller in enumerate(callers):
+        await caller.until(lambda n=number, c=caller: 4 * n in c.voices())
     await asyncio.gather(*(caller.until_quiet(1.0) for caller in callers))
     for number, caller in enumerate(callers):
         assert set(caller.voices()) == {NOBODY, 4 * number}
