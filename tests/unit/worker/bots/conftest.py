@@ -106,7 +106,8 @@ async def phone(
     callers: list[Caller] = []
 
     async def call(bot: str = "worker.bots.receptionist:bot", **settings: Any) -> Caller:
-        fleet = await start_worker(default_bot=bot, **settings)
+        # a bot's first call imports a good deal; on a busy machine `start` waits for it
+        fleet = await start_worker(default_bot=bot, **{"start_deadline_s": 5, **settings})
         fleet.app._load_bot = BotLoader().load
         caller = Caller(await fleet.call(bot=bot))
         caller.fleet = fleet  # type: ignore[attr-defined]

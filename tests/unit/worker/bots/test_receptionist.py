@@ -1,6 +1,7 @@
 """The receptionist on the telephone, in a real worker, with fake providers at the wire."""
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -73,6 +74,15 @@ async def test_the_hangup_closes_every_providers_socket(fakes: FakeProviders, ph
     await caller.until(lambda: fakes.deepgram.connections == fakes.cartesia.connections == 0)
 
 
+async def ask(caller: Any, number: int) -> None:
+    """Speak until it is answered: on a busy machine, speech that comes in bursts is not always understood at once."""
+    for _ in range(3):
+        await caller.say(caller_speech(number))
+        with contextlib.suppress(TimeoutError):
+            await caller.until(lambda: number in caller.voices(), 5)
+            return
+
+
 async def test_several_callers_at_once_each_hear_their_own_voice(fakes: FakeProviders, phone: Phone) -> None:
     first = await phone(calls_per_worker=10)
     callers = [first]
@@ -80,9 +90,7 @@ async def test_several_callers_at_once_each_hear_their_own_voice(fakes: FakeProv
         carrier = await first.fleet.call(f"call-{number + 1}", bot="worker.bots.receptionist:bot")
         callers.append(type(first)(carrier))
     await asyncio.gather(*(caller.until(lambda c=caller: "greeting_complete" in c.checkpoints()) for caller in callers))
-    await asyncio.gather(*(caller.say(caller_speech(4 * number)) for number, caller in enumerate(callers)))
-    for number, caller in enumerate(callers):
-        await caller.until(lambda n=number, c=caller: 4 * n in c.voices())
+    await asyncio.gather(*(ask(caller, 4 * number) for number, caller in enumerate(callers)))
     await asyncio.gather(*(caller.until_quiet(1.0) for caller in callers))
     for number, caller in enumerate(callers):
         assert set(caller.voices()) == {NOBODY, 4 * number}
