@@ -106,16 +106,20 @@ class Api:
 
 
 def fleet_of(views: list[WorkerView], now_ms: int) -> dict[str, int]:
-    """The fleet in five figures. `live_calls` counts calls that hold a slot; only serving workers offer capacity."""
+    """The fleet in figures. `live_calls` counts calls that hold a slot; only serving workers offer capacity.
+
+    `free` is what new calls find now, less than the capacity leaves if workers are loaded.
+    """
     fresh = [view for view in views if view.is_fresh(now_ms)]
     serving = [view for view in fresh if view.record.state is WorkerState.SERVING]
     used = sum(view.used for view in fresh)
     return {
         "capacity": sum(view.record.capacity for view in serving),
         "used": used,
-        "free": sum(max(0, view.record.capacity - view.used) for view in serving),
+        "free": sum(max(0, view.record.offered - view.used) for view in serving),
         "workers": len(fresh),
         "live_calls": used,
+        "drift": sum(view.record.drift for view in fresh),
     }
 
 
@@ -125,7 +129,11 @@ def _worker(view: WorkerView, now_ms: int) -> dict[str, Any]:
         "address": view.record.address,
         "state": str(view.record.state),
         "capacity": view.record.capacity,
+        "offers": view.record.offered,
         "used": view.used,
+        "drift": view.record.drift,
+        "eta_s": view.record.eta_s,
+        "started_at_ms": view.record.started_at_ms,
         "version": view.record.version,
         "fresh": view.is_fresh(now_ms),
     }

@@ -103,7 +103,7 @@ class Attaching:
 
     async def _place(self, call_id: str, avoid: Collection[str]) -> Route | None:
         try:
-            held = await self._registry.reserve(call_id, round(HOLD_S * 1000), avoid)
+            held = await self._registry.reserve(call_id, round(HOLD_S * 1000), avoid, is_live=True)
         except RegistryAway:
             self._meter.count(REGISTRY_ERRORS)
             known = [worker for worker in self._last_workers() if worker.record.worker_id not in avoid]

@@ -1,6 +1,6 @@
 """Which worker gets the next call.
 
-Least loaded by share of its capacity; among equals the one with fewer calls, then the lower id, so that the
+Least loaded by share of what it offers; among equals the one with fewer calls, then the lower id, so that the
 choice is a function of its input. `reserve.lua` decides by the same order, atomically; the contract suite holds
 the two together.
 """
@@ -13,4 +13,4 @@ from shared.fleet.worker import WorkerView
 def best_worker(workers: Iterable[WorkerView], now_ms: int) -> WorkerView | None:
     """The worker that should take the next call, or None when none can."""
     able = [worker for worker in workers if worker.can_take(now_ms)]
-    return min(able, key=lambda w: (w.used / w.record.capacity, w.used, w.record.worker_id), default=None)
+    return min(able, key=lambda w: (w.used / w.record.offered, w.used, w.record.worker_id), default=None)

@@ -14,7 +14,10 @@ class WorkerState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class WorkerRecord:
-    """A worker, by its own word. `address` is IP:port, where streams and the internal API are reached."""
+    """A worker, by its own word. `address` is IP:port, where streams and the internal API are reached.
+
+    `capacity` is never exceeded. `offers` is how far it goes now, new calls and living ones together, if less.
+    """
 
     worker_id: str
     address: str
@@ -23,6 +26,31 @@ class WorkerRecord:
     version: str = ""
     started_at_ms: int = 0
     schema: int = 1
+    offers: int | None = None  # a worker that says nothing of it offers its capacity
+    drift: int = 0  # calls on which Redis, its memory and its sockets disagree, for longer than they may
+    eta_s: int | None = None  # while it drains: until its last call ends
+
+    @property
+    def offered(self) -> int:
+        """How many calls it may have for new ones to be placed on it."""
+        return self.capacity if self.offers is None else min(self.offers, self.capacity)
+
+
+class Order(StrEnum):
+    """What an operator has asked a worker to do. The truth stands in the registry until the worker is gone."""
+
+    NONE = ""
+    DRAIN = "drain"
+    HAND_OVER = "handover"  # drain, and move what can be moved at once
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """What a worker hears with each heartbeat: the slots on it that count, by call, and what the fleet knows."""
+
+    slots: frozenset[str] = frozenset()
+    order: Order = Order.NONE
+    carrier_reconnects: bool = False  # it was seen to bring a stream again that it had lost
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,5 +65,5 @@ class WorkerView:
         return now_ms < self.lease_until_ms
 
     def can_take(self, now_ms: int) -> bool:
-        """Serving, fresh, and below capacity."""
-        return self.record.state is WorkerState.SERVING and self.is_fresh(now_ms) and self.used < self.record.capacity
+        """Serving, fresh, and below what it offers."""
+        return self.record.state is WorkerState.SERVING and self.is_fresh(now_ms) and self.used < self.record.offered

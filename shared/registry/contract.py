@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, Protocol
 
 from shared.calls.record import CallRecord
 from shared.calls.state import CallEvent, CallState
-from shared.fleet.worker import WorkerRecord, WorkerView
+from shared.fleet.worker import Heard, Order, WorkerRecord, WorkerView
 
 TIMELINE_ENTRIES = 1000  # of a call that are kept, the newest
 
@@ -79,8 +79,17 @@ class Registry(Protocol):
         """Ask the registry for its time; remember and return the offset in ms."""
 
     # -- the fleet
-    async def heartbeat(self, worker: WorkerRecord, live_calls: Sequence[str], lease_ms: int) -> None:
-        """Renew the worker's lease and the slots of its live calls; slots it does not name are left to end."""
+    async def heartbeat(self, worker: WorkerRecord, live_calls: Sequence[str], lease_ms: int) -> Heard:
+        """Renew the worker's lease and the slots of its live calls; slots it does not name are left to end.
+
+        Returns how things stand after that; an order only if it was given to this start of the worker.
+        """
+
+    async def give_order(self, worker: WorkerRecord, order: Order) -> None:
+        """What the worker hears with its next heartbeats, as long as it is the process of this record."""
+
+    async def saw_reconnect(self) -> None:
+        """The carrier has brought a stream again that it had lost. Remembered while the fleet lives."""
 
     async def remove_worker(self, worker_id: str) -> None:
         """The worker is gone, by its own word or the reaper's. Its slots go with it."""
@@ -89,19 +98,27 @@ class Registry(Protocol):
         """All known workers, fresh or not, in order of their ids."""
 
     async def reserve(
-        self, call_id: str, hold_ms: int, avoid: Collection[str] = (), *, number: str = "", ceiling: int = 0
+        self,
+        call_id: str,
+        hold_ms: int,
+        avoid: Collection[str] = (),
+        *,
+        number: str = "",
+        ceiling: int = 0,
+        is_live: bool = False,
     ) -> Reservation | None:
         """Hold a slot on the best worker (`shared.fleet.selector`), atomically; None when none can take it.
 
         Idempotent: a call that holds a slot on a worker that is still fresh gets that one again. Workers to
         `avoid` are passed over, whatever is held there; such a slot is given back once there is another. With a
-        `ceiling`, None as well while so many other calls, placed for the same `number`, hold slots.
+        `ceiling`, None as well while so many other calls, placed for the same `number`, hold slots. A call that
+        `is_live` has lost its worker: it goes up to capacities, whatever the workers offer, and no ceiling is asked.
         """
 
     async def occupy(self, call_id: str, worker_id: str, lease_ms: int) -> bool:
         """The stream came: turn the call's slot on this worker into a live one, or take a free slot.
 
-        False when the worker is at capacity without this call. A slot held elsewhere is given back.
+        False when the worker has, without this call, as many as it offers. A slot held elsewhere is given back.
         """
 
     async def release(self, call_id: str) -> None:

@@ -9,12 +9,14 @@ PREFIX = "sfvopi"
 FLEET = f"{PREFIX}:{{fleet}}"
 
 WORKERS = f"{FLEET}:workers"  # hash: worker_id → its record, JSON
-CAPACITIES = f"{FLEET}:capacities"  # hash: worker_id → slots
+CAPACITIES = f"{FLEET}:capacities"  # hash: worker_id → slots that it offers
 LEASES = f"{FLEET}:leases"  # zset: worker_id, when its lease ends
 SERVING = f"{FLEET}:serving"  # zset: worker_id, when its lease ends; those that take new calls
 HOLDERS = f"{FLEET}:holders"  # hash: call_id → worker_id of its slot
 SLOTS_OF = f"{FLEET}:slots:"  # + worker_id; zset: call_id, when the slot ends
 CALLS = f"{FLEET}:calls"  # zset: call_id, when it was first heard of
+ORDERS = f"{FLEET}:orders"  # hash: worker_id → what it was asked to do, and which start of it
+RECONNECTS = f"{FLEET}:reconnects"  # string: the carrier was seen to bring a lost stream again
 OUTBOX = f"{FLEET}:outbox"  # zset: call_id, when it ended
 
 HOUSEKEEPING_QUEUE = f"{FLEET}:housekeeping"  # arq's queue; its other keys have names of arq's own (arq:…)

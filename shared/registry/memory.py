@@ -11,7 +11,7 @@ from typing import Any
 
 from shared.calls.record import SCHEMA, CallRecord
 from shared.calls.state import MOVES, CallEvent, CallState
-from shared.fleet.worker import WorkerRecord, WorkerView
+from shared.fleet.worker import Heard, Order, WorkerRecord, WorkerView
 from shared.registry.contract import (
     TIMELINE_ENTRIES,
     LapsedSlot,
@@ -22,7 +22,16 @@ from shared.registry.contract import (
     wall_clock_ms,
 )
 from shared.registry.slots import Slots
-from shared.registry.stored import as_known, decode_entries, decode_record, encode_changes, encode_entry, encode_record
+from shared.registry.stored import (
+    as_known,
+    decode_entries,
+    decode_order,
+    decode_record,
+    encode_changes,
+    encode_entry,
+    encode_order,
+    encode_record,
+)
 
 
 class MemoryRegistry:
@@ -32,6 +41,8 @@ class MemoryRegistry:
         self.is_away = False
         self._clock = clock
         self._slots = Slots()
+        self._orders: dict[str, str] = {}
+        self._reconnects = False
         self._calls: dict[str, dict[str, str]] = {}
         self._created: dict[str, int] = {}  # the index of calls: id → when it was first heard of
         self._checkpoints: dict[str, str] = {}
@@ -49,22 +60,41 @@ class MemoryRegistry:
         return 0  # the registry's time is this process' own
 
     # -- the fleet
-    async def heartbeat(self, worker: WorkerRecord, live_calls: Sequence[str], lease_ms: int) -> None:
+    async def heartbeat(self, worker: WorkerRecord, live_calls: Sequence[str], lease_ms: int) -> Heard:
         self._check()
         self._slots.beat(worker, live_calls, self.now_ms(), self.now_ms() + lease_ms)
+        held = self._slots.held_by(worker.worker_id, self.now_ms())
+        return Heard(held, decode_order(self._orders.get(worker.worker_id, ""), worker), self._reconnects)
+
+    async def give_order(self, worker: WorkerRecord, order: Order) -> None:
+        self._check()
+        self._orders[worker.worker_id] = encode_order(order, worker)
+
+    async def saw_reconnect(self) -> None:
+        self._check()
+        self._reconnects = True
 
     async def remove_worker(self, worker_id: str) -> None:
         self._check()
         self._slots.remove_worker(worker_id)
+        self._orders.pop(worker_id, None)
 
     async def workers(self) -> list[WorkerView]:
         self._check()
         return self._slots.views(self.now_ms())
 
     async def reserve(
-        self, call_id: str, hold_ms: int, avoid: Collection[str] = (), *, number: str = "", ceiling: int = 0
+        self,
+        call_id: str,
+        hold_ms: int,
+        avoid: Collection[str] = (),
+        *,
+        number: str = "",
+        ceiling: int = 0,
+        is_live: bool = False,
     ) -> Reservation | None:
         self._check()
+        ceiling = -1 if is_live else ceiling
         held = self._slots.reserve(call_id, self.now_ms(), self.now_ms() + hold_ms, avoid, number, ceiling)
         if held is None:
             return None

@@ -10,7 +10,7 @@ from typing import Any, TypeVar, cast
 
 from shared.calls.record import SCHEMA, CallRecord
 from shared.calls.state import MOVES, CallEvent, CallState
-from shared.fleet.worker import WorkerRecord, WorkerState, WorkerView
+from shared.fleet.worker import Heard, Order, WorkerRecord, WorkerState, WorkerView
 from shared.registry import keys
 from shared.registry.address import RedisAddress, parse_address
 from shared.registry.connection import Connection
@@ -27,10 +27,12 @@ from shared.registry.slots import FORGOTTEN_AFTER_MS
 from shared.registry.stored import (
     as_known,
     decode_entries,
+    decode_order,
     decode_record,
     decode_worker,
     encode_changes,
     encode_entry,
+    encode_order,
     encode_record,
     encode_worker,
 )
@@ -89,14 +91,14 @@ class RedisRegistry:
         return self._offset_ms
 
     # -- the fleet
-    async def heartbeat(self, worker: WorkerRecord, live_calls: Sequence[str], lease_ms: int) -> None:
+    async def heartbeat(self, worker: WorkerRecord, live_calls: Sequence[str], lease_ms: int) -> Heard:
         now_ms = self.now_ms()
-        await self._run(
+        order, reconnects, slots = await self._run(
             self._scripts.heartbeat,
-            [*_FLEET, keys.HOLDERS, keys.slots(worker.worker_id)],
+            [*_FLEET, keys.HOLDERS, keys.slots(worker.worker_id), keys.ORDERS, keys.RECONNECTS],
             worker.worker_id,
             encode_worker(worker),
-            worker.capacity,
+            worker.offered,
             "1" if worker.state is WorkerState.SERVING else "0",
             now_ms,
             now_ms + int(lease_ms),
@@ -105,9 +107,21 @@ class RedisRegistry:
             keys.SLOTS_OF,
             *live_calls,
         )
+        return Heard(frozenset(slots), decode_order(order, worker), bool(reconnects))
+
+    async def give_order(self, worker: WorkerRecord, order: Order) -> None:
+        async def give() -> None:
+            await _as_awaitable(self._redis.hset(keys.ORDERS, worker.worker_id, encode_order(order, worker)))
+            await self._redis.pexpire(keys.ORDERS, keys.FLEET_TTL_MS)
+
+        await self._ask(give)
+
+    async def saw_reconnect(self) -> None:
+        await self._ask(lambda: self._redis.set(keys.RECONNECTS, "1", px=keys.FLEET_TTL_MS))
 
     async def remove_worker(self, worker_id: str) -> None:
-        await self._run(self._scripts.remove_worker, [*_FLEET, keys.HOLDERS, keys.slots(worker_id)], worker_id)
+        where = [*_FLEET, keys.HOLDERS, keys.slots(worker_id), keys.ORDERS]
+        await self._run(self._scripts.remove_worker, where, worker_id)
 
     async def workers(self) -> list[WorkerView]:
         flat = await self._run(self._scripts.workers, [keys.WORKERS, keys.LEASES], self.now_ms(), keys.SLOTS_OF)
@@ -118,7 +132,14 @@ class RedisRegistry:
         return sorted(views, key=lambda view: view.record.worker_id)
 
     async def reserve(
-        self, call_id: str, hold_ms: int, avoid: Collection[str] = (), *, number: str = "", ceiling: int = 0
+        self,
+        call_id: str,
+        hold_ms: int,
+        avoid: Collection[str] = (),
+        *,
+        number: str = "",
+        ceiling: int = 0,
+        is_live: bool = False,
     ) -> Reservation | None:
         now_ms = self.now_ms()
         held = await self._run(
@@ -129,7 +150,7 @@ class RedisRegistry:
             now_ms + int(hold_ms),
             keys.FLEET_TTL_MS,
             keys.SLOTS_OF,
-            ceiling,
+            -1 if is_live else ceiling,
             *avoid,
         )
         if held is None:

@@ -6,6 +6,7 @@ left. A heartbeat sets the ends of the slots that it names, makes those that are
 """
 
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 
 from shared.fleet.selector import best_worker
 from shared.fleet.worker import WorkerRecord, WorkerView
@@ -57,19 +58,25 @@ class Slots:
     def reserve(
         self, call_id: str, now_ms: int, until_ms: int, avoid: Collection[str], number: str = "", ceiling: int = 0
     ) -> tuple[str, int] | None:
-        """The worker and the end of the call's slot: the one it holds on a fresh worker, else the best one."""
+        """The worker and the end of the call's slot: the one it holds on a fresh worker, else the best one.
+
+        A ceiling of -1 is a call that lives: it goes up to capacities.
+        """
         holder = self._holders.get(call_id)
         if holder in avoid:
             holder = None
         if holder is not None and self._ends[holder][call_id] > now_ms and self._leases[holder] > now_ms:
             return holder, self._ends[holder][call_id]
-        if ceiling and self._others_of(number, call_id, now_ms) >= ceiling:
+        if ceiling > 0 and self._others_of(number, call_id, now_ms) >= ceiling:
             return None
-        best = best_worker((view for view in self.views(now_ms) if view.record.worker_id not in avoid), now_ms)
+        able = [view for view in self.views(now_ms) if view.record.worker_id not in avoid]
+        if ceiling < 0:  # it lives
+            able = [replace(view, record=replace(view.record, offers=None)) for view in able]
+        best = best_worker(able, now_ms)
         if best is None:
             return None
         self._put(call_id, best.record.worker_id, until_ms)
-        if ceiling:
+        if ceiling > 0:
             self._of_number[number].add(call_id)
         return best.record.worker_id, until_ms
 
@@ -83,7 +90,7 @@ class Slots:
         if worker_id not in self._workers:
             return False
         holds = self._ends[worker_id].get(call_id, 0) > now_ms
-        if not holds and self._used(worker_id, now_ms) >= self._workers[worker_id].capacity:
+        if not holds and self._used(worker_id, now_ms) >= self._workers[worker_id].offered:
             return False
         self._put(call_id, worker_id, until_ms)
         return True
@@ -92,6 +99,10 @@ class Slots:
         holder = self._holders.pop(call_id, None)
         if holder is not None:
             del self._ends[holder][call_id]
+
+    def held_by(self, worker_id: str, now_ms: int) -> frozenset[str]:
+        """The calls that have slots there which count."""
+        return frozenset(call_id for call_id, end in self._ends[worker_id].items() if end > now_ms)
 
     def lapsed(self, now_ms: int) -> list[LapsedSlot]:
         slots = (

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from shared.calls.record import CallRecord
 from shared.calls.state import CallState
-from shared.fleet.worker import WorkerRecord, WorkerState
+from shared.fleet.worker import Order, WorkerRecord, WorkerState
 from shared.registry.contract import TimelineEntry
 
 FIGURE = "figure:"  # a call's figures are fields of their own, so that merging them is just setting them
@@ -82,6 +82,9 @@ def decode_worker(worker_id: str, stored: str) -> WorkerRecord:
         value = given.get(name)
         return value if isinstance(value, int) else 0
 
+    def whole_or_none(name: str) -> int | None:
+        return whole(name) if isinstance(given.get(name), int) else None
+
     return WorkerRecord(
         worker_id=worker_id,
         address=str(given.get("address", "")),
@@ -90,7 +93,21 @@ def decode_worker(worker_id: str, stored: str) -> WorkerRecord:
         version=str(given.get("version", "")),
         started_at_ms=whole("started_at_ms"),
         schema=whole("schema") or 1,
+        offers=whole_or_none("offers"),
+        drift=whole("drift"),
+        eta_s=whole_or_none("eta_s"),
     )
+
+
+def encode_order(order: Order, worker: WorkerRecord) -> str:
+    """An order to this start of a worker: another process of the same id has not been asked."""
+    return f"{order}@{worker.started_at_ms}"
+
+
+def decode_order(stored: str, worker: WorkerRecord) -> Order:
+    """The order that was given to this start of the worker."""
+    order, _, started_at_ms = stored.partition("@")
+    return as_known(Order, order, Order.NONE) if started_at_ms == str(worker.started_at_ms) else Order.NONE
 
 
 def encode_entry(entry: TimelineEntry) -> str:

@@ -19,7 +19,7 @@ from hypothesis.stateful import (
 from shared.calls.outcome import Reason
 from shared.calls.state import CallEvent
 from shared.fleet.selector import best_worker
-from shared.fleet.worker import WorkerRecord, WorkerState
+from shared.fleet.worker import Order, WorkerRecord, WorkerState
 from shared.registry import MemoryRegistry, RedisRegistry, Registry, TimelineEntry
 from shared.registry.endings import end_call
 from tests.conftest import Clock, empty
@@ -63,9 +63,13 @@ class Twins(RuleBasedStateMachine):
         self.run(empty(self.url))
         self.wait(0, set())
 
-    @rule(worker_id=WORKERS, state=st.sampled_from([*WorkerState, WorkerState.SERVING]))
-    def beat(self, worker_id: str, state: WorkerState) -> None:
-        record = WorkerRecord(worker_id, "127.0.0.1:1", state, CAPACITIES[worker_id])
+    @rule(
+        worker_id=WORKERS,
+        state=st.sampled_from([*WorkerState, WorkerState.SERVING]),
+        offers=st.none() | st.integers(0, 3),
+    )
+    def beat(self, worker_id: str, state: WorkerState, offers: int | None = None) -> None:
+        record = WorkerRecord(worker_id, "127.0.0.1:1", state, CAPACITIES[worker_id], offers=offers)
         self.both("heartbeat", record, sorted(self.sessions[worker_id]), LEASE_MS)
 
     @rule(worker_id=WORKERS)
@@ -84,10 +88,17 @@ class Twins(RuleBasedStateMachine):
         avoid=st.just(set()) | st.sets(WORKERS),
         number=st.sampled_from("xy"),
         ceiling=st.sampled_from([0, 0, 1, 2]),
+        is_live=st.booleans(),
     )
-    def reserve(self, call_id: str, times: int, avoid: set[str], number: str, ceiling: int) -> None:
+    def reserve(
+        self, call_id: str, times: int, avoid: set[str], number: str, ceiling: int, is_live: bool = False
+    ) -> None:
         for _ in range(times):
-            self.both("reserve", call_id, HOLD_MS, avoid, number=number, ceiling=ceiling)
+            self.both("reserve", call_id, HOLD_MS, avoid, number=number, ceiling=ceiling, is_live=is_live)
+
+    @rule(worker_id=WORKERS, order=st.sampled_from(Order))
+    def give_order(self, worker_id: str, order: Order) -> None:
+        self.both("give_order", WorkerRecord(worker_id, "", WorkerState.SERVING, 1), order)
 
     @rule(call_id=CALLS, worker_id=WORKERS)
     def occupy(self, call_id: str, worker_id: str) -> None:
@@ -189,7 +200,12 @@ def test_both_registries_live_through_anything_alike(redis_url: str) -> None:
 FLEETS = st.dictionaries(
     # ids that differ in case and beyond ASCII: places where a locale's order is not that of code points
     st.text(st.sampled_from("aAbB-_z9éZß漢😀"), min_size=1, max_size=3),
-    st.tuples(st.sampled_from([*WorkerState, *[WorkerState.SERVING] * 4]), st.integers(0, 6), st.integers(0, 6)),
+    st.tuples(
+        st.sampled_from([*WorkerState, *[WorkerState.SERVING] * 4]),
+        st.integers(0, 6),
+        st.integers(0, 6),
+        st.none() | st.integers(0, 6),
+    ),
     max_size=8,
 )
 
@@ -210,7 +226,7 @@ def twins(redis_url: str) -> Iterator[tuple[asyncio.Runner, list[Registry], Cloc
 def test_every_registry_chooses_as_the_selector_does(
     twins: tuple[asyncio.Runner, list[Registry], Clock],
     redis_url: str,
-    fleet: dict[str, tuple[WorkerState, int, int]],
+    fleet: dict[str, tuple[WorkerState, int, int, int | None]],
     silent: set[int],
 ) -> None:
     runner, registries, clock = twins
@@ -218,8 +234,8 @@ def test_every_registry_chooses_as_the_selector_does(
     async def choose(registry: Registry) -> tuple[str | None, str | None]:
         for view in await registry.workers():
             await registry.remove_worker(view.record.worker_id)
-        for n, (worker_id, (state, capacity, used)) in enumerate(fleet.items()):
-            record = WorkerRecord(worker_id, "127.0.0.1:1", state, capacity)
+        for n, (worker_id, (state, capacity, used, offers)) in enumerate(fleet.items()):
+            record = WorkerRecord(worker_id, "127.0.0.1:1", state, capacity, offers=offers)
             live = [f"{n}-{call}" for call in range(used)]
             await registry.heartbeat(record, live, 0 if n in silent else LEASE_MS)
         best = best_worker(await registry.workers(), clock())

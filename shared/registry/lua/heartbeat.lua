@@ -2,9 +2,10 @@
 -- named keep their own end: a reservation waits for its stream, a call that is gone lapses. A call whose slot is
 -- held on another worker by now stays there.
 -- KEYS  1 workers  2 capacities  3 leases  4 serving  5 holders  6 slots of this worker
--- ARGV  1 worker_id  2 record (JSON)  3 capacity  4 "1" when it takes new calls  5 now_ms  6 lease end (ms)
+--       7 orders  8 reconnects
+-- ARGV  1 worker_id  2 record (JSON)  3 slots that it offers  4 "1" when it takes new calls  5 now_ms  6 lease end (ms)
 --       7 ttl_ms  8 slots that ended before this (ms) are forgotten  9 prefix of slots keys  10… live call ids
--- returns nothing
+-- returns {its order or "", 1 when the carrier is known to reconnect else 0, calls with slots here that count}
 local me, now, lease_end, ttl, slots_of = ARGV[1], tonumber(ARGV[5]), ARGV[6], ARGV[7], ARGV[9]
 
 redis.call('HSET', KEYS[1], me, ARGV[2])
@@ -37,3 +38,8 @@ end
 for _, key in ipairs(KEYS) do
   redis.call('PEXPIRE', key, ttl)
 end
+return {
+  redis.call('HGET', KEYS[7], me) or '',
+  redis.call('EXISTS', KEYS[8]),
+  redis.call('ZRANGEBYSCORE', KEYS[6], '(' .. ARGV[5], '+inf'),
+}

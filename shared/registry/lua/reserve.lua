@@ -1,8 +1,9 @@
 -- Hold a slot for a call: the one it holds on a fresh worker, else one on the best worker, in the order of
--- shared/fleet/selector.py (share of capacity, calls, id). Workers to avoid are neither. With a ceiling, the call is
+-- shared/fleet/selector.py (share of what is offered, calls, id). Workers to avoid are neither. With a ceiling, the call is
 -- placed only if fewer other calls of its number hold slots.
 -- KEYS  1 workers  2 capacities  3 leases  4 serving  5 holders  6 calls of its number
--- ARGV  1 call_id  2 now_ms  3 slot end (ms)  4 ttl_ms  5 prefix of slots keys  6 ceiling (0 = none)
+-- ARGV  1 call_id  2 now_ms  3 slot end (ms)  4 ttl_ms  5 prefix of slots keys  6 ceiling (0 = none; -1: the call lives, it
+--       goes up to capacities whatever is offered)
 --       7… workers to avoid
 -- returns {worker_id, record (JSON), slot end (ms)}, or nil when no worker can take it
 local call, now, slots_of, ceiling = ARGV[1], tonumber(ARGV[2]), ARGV[5], tonumber(ARGV[6])
@@ -50,6 +51,11 @@ if ceiling > 0 then
   end
 end
 
+local function capacity_of(worker)
+  local was_read, record = pcall(cjson.decode, redis.call('HGET', KEYS[1], worker) or '')
+  return was_read and type(record) == 'table' and tonumber(record.capacity) or 0
+end
+
 local capacities = {}
 local flat = redis.call('HGETALL', KEYS[2])
 for i = 1, #flat, 2 do
@@ -58,7 +64,7 @@ end
 
 local best, best_share, best_used
 for _, worker in ipairs(redis.call('ZRANGEBYSCORE', KEYS[4], '(' .. ARGV[2], '+inf')) do
-  local capacity = capacities[worker] or 0
+  local capacity = ceiling < 0 and capacity_of(worker) or capacities[worker] or 0
   local used = redis.call('ZCOUNT', slots_of .. worker, '(' .. ARGV[2], '+inf')
   if used < capacity and not avoided[worker] then
     local share = used / capacity

@@ -7,7 +7,7 @@ from redis.asyncio import Redis
 
 from shared.calls.outcome import RESULT_OF, Reason
 from shared.calls.state import MOVES, CallEvent, CallState
-from shared.fleet.worker import WorkerRecord, WorkerState
+from shared.fleet.worker import Order, WorkerRecord, WorkerState
 from shared.registry import RedisRegistry
 from shared.registry.contract import TimelineEntry
 from shared.registry.endings import end_call
@@ -45,7 +45,10 @@ async def found(redis_url: str) -> dict[str, tuple[str, int]]:
     """Every key that a fleet with a live and an ended call leaves in Redis: its type, and its time to live in s."""
     await empty(redis_url)
     registry = RedisRegistry.connect(redis_url, command_timeout_s=5)
-    await registry.heartbeat(WorkerRecord("w1", "127.0.0.1:1", WorkerState.SERVING, 5), [], 5000)
+    worker = WorkerRecord("w1", "127.0.0.1:1", WorkerState.SERVING, 5)
+    await registry.heartbeat(worker, [], 5000)
+    await registry.give_order(worker, Order.DRAIN)
+    await registry.saw_reconnect()
     for call_id in ("c1", "c2"):
         await registry.reserve(call_id, 60_000, number="+91", ceiling=5)
         await registry.move(call_id, CallEvent.ANSWER, {"worker_id": "w1"})
