@@ -1,7 +1,7 @@
 """Side tasks: what runs beside the calls for as long as the process does. One that dies makes it not ready."""
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from shared.telemetry.catalogue import LOOP_LAG_SECONDS
@@ -54,13 +54,15 @@ async def cancel_until_gone(*tasks: asyncio.Task[Any]) -> None:
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def sample_loop_lag(meter: Meter) -> None:
-    """Observe, ten times a second, how late the event loop wakes. A side task."""
+async def sample_loop_lag(meter: Meter, seen: Callable[[float], None] = lambda _: None) -> None:
+    """Observe, ten times a second, how late the event loop wakes (seconds), and show it. A side task."""
     loop = asyncio.get_running_loop()
     while True:
         before = loop.time()
         await asyncio.sleep(LAG_SAMPLE_S)
-        meter.observe(LOOP_LAG_SECONDS, max(0.0, loop.time() - before - LAG_SAMPLE_S))
+        late_s = max(0.0, loop.time() - before - LAG_SAMPLE_S)
+        meter.observe(LOOP_LAG_SECONDS, late_s)
+        seen(late_s)
 
 
 def dump_tasks() -> None:
