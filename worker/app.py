@@ -21,6 +21,7 @@ from shared.version import VERSION
 from worker.attaching import Attaching
 from worker.bot_loader import Bot, BotLoader, BotNotFound
 from worker.fleet_link import FleetLink
+from worker.leaving import Leaving
 from worker.observing import CallWatch
 from worker.pipeline.services.current import use_settings
 from worker.prompts import APOLOGY, Prompt
@@ -29,11 +30,11 @@ from worker.resumption import CheckpointStore
 from worker.server import worker_app
 from worker.session import Session, Workplace
 from worker.sessions import Sessions
+from worker.standing import Standing
 from worker.stream import CallStream
 from worker.tasks import install_task_factory, start_shared
 
 CLEARS_OF_A_SESSION = 1000  # numbers of clearAudio go on over a call's sessions, whatever the last one left
-HAND_OVER_S = 5.0  # for sessions that were handed over to be wound up here
 END_S = 15.0  # for sessions that were told to end, when the process has no more time
 
 
@@ -61,7 +62,12 @@ class WorkerApp:
             _read_apology(settings),
             CheckpointStore(registry, self.meter, settings.checkpoint_key_list),
         )
-        self._link = FleetLink(settings, registry, self.sessions, self.meter, self.health, self.describe)
+        self._standing = Standing(settings, self.sessions, self.meter, self.health, self._open_streams)
+        self._link = FleetLink(
+            settings, registry, self.sessions, self.meter, self.health, self._describe_now, self._standing.hear
+        )
+        self._standing.changed = self._link.beat_soon
+        self._leaving = Leaving(settings, self.sessions, self._link, self._standing, self.health, self.meter)
         self._side = SideTasks(self.health)
         self._started_at_ms = registry.now_ms()
         self._running: set[asyncio.Task[None]] = set()
@@ -74,16 +80,22 @@ class WorkerApp:
         install_task_factory(asyncio.get_running_loop())
         use_settings(self.settings)  # for the rehearsals
         attaching = Attaching(
-            self.settings, self.worker_id, self.registry, self.sessions, self.meter, self._open_session
+            self.settings,
+            self.worker_id,
+            self.registry,
+            self.sessions,
+            self.meter,
+            self._standing,
+            self._open_session,
         )
         api_token = self.settings.api_token.get_secret_value()
         app = worker_app(attaching, self.sessions, self.health, self.meter, api_token, self._details)
         listener = listen_for("SFVOPI_WORKER_PORT", self.settings.host, self.settings.port)
         self.server = await serve(app, sock=listener)
-        self._side.start("loop lag", sample_loop_lag(self.meter))
         await self._link.beat()
         await self._prepare_bots()
         self.health.started = not self.health.bot_missing
+        self._side.start("loop lag", sample_loop_lag(self.meter, self._standing.saw_lag))  # the start's is no call's
         self._side.start("heartbeats", self._link.keep_beating())
         self._side.start("nudges", self._link.listen())
         self._side.start("timelines", self._link.keep_noting())
@@ -91,28 +103,23 @@ class WorkerApp:
         return self
 
     async def drain(self) -> None:
-        """No new calls; returns when the last one has ended, or the drain's deadline has come."""
-        self.health.draining = self.sessions.is_draining = True
-        await self._link.beat()  # DRAINING is known before anything else happens
-        try:
-            async with asyncio.timeout(self.settings.drain_deadline_s):
-                await self.sessions.until_empty()
-        except TimeoutError:
-            await self._hand_over()
+        """No new calls; returns when the last one has ended or was moved, or the drain's deadline has come."""
+        await self._leaving.drain()
 
-    async def _hand_over(self) -> None:
-        """What is left at the deadline goes on elsewhere, if a leg can bring it there and another worker has room."""
-        for session in self.sessions.all():
-            if session.is_relayed and session.ending is None:
-                await self._link.hand_over(session, self.worker_id)
-        if self._running:
-            await asyncio.wait(self._running, timeout=HAND_OVER_S)
-        if self.sessions.call_ids:
-            self._log.warning("the drain's deadline cut calls off", call_ids=self.sessions.call_ids)
+    async def hand_over(self) -> None:
+        """Somebody will not wait: move what can be moved, within seconds."""
+        await self._leaving.hand_over()
+
+    async def until_ordered(self) -> None:
+        """Returns when an operator has asked this worker to leave."""
+        await self._standing.ordered.wait()
 
     async def stop(self) -> None:
         """End what still runs, say goodbye to the fleet, close the port."""
-        self.health.draining = self.sessions.is_draining = True
+        self._leaving.begin()
+        cut = [session.record.call_id for session in self.sessions.all() if session.ending is None]
+        if cut:
+            self._log.warning("calls cut off", call_ids=cut)
         for session in self.sessions.all():
             session.end(Reason.SHUTDOWN, "the worker was stopped")
         if self._running:
@@ -142,11 +149,32 @@ class WorkerApp:
     def describe(self) -> WorkerRecord:
         """This worker, as the fleet sees it."""
         return WorkerRecord(
-            self.worker_id, self.address, self.state, self.settings.calls_per_worker, VERSION, self._started_at_ms
+            self.worker_id,
+            self.address,
+            self.state,
+            self.settings.calls_per_worker,
+            VERSION,
+            self._started_at_ms,
+            offers=self._standing.offers,
+            drift=self._standing.drift,
+            eta_s=self._leaving.eta_s,
         )
 
+    def _describe_now(self) -> WorkerRecord:
+        self._standing.measure()
+        self._leaving.measure()
+        return self.describe()
+
+    def _open_streams(self) -> int:
+        return self.server.open_streams if self.server else 0
+
     def _details(self) -> dict[str, Any]:
-        return {"worker_id": self.worker_id, "calls": len(self.sessions), "capacity": self.settings.calls_per_worker}
+        return {
+            "worker_id": self.worker_id,
+            "calls": len(self.sessions),
+            "capacity": self.settings.calls_per_worker,
+            "offers": self._standing.offers,
+        }
 
     # -- bots
 

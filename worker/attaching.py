@@ -34,6 +34,7 @@ from worker.admission import FirstStream, StreamRefused, compare_call_header, gi
 from worker.session import Session
 from worker.sessions import TURN_S, Sessions
 from worker.socket import NO_CODE, StreamSocket
+from worker.standing import Standing
 
 LOOK_S = 0.05  # between looks at the stream that a second one waits for
 
@@ -50,6 +51,7 @@ class Attaching:
         registry: Registry,
         sessions: Sessions,
         meter: Meter,
+        standing: Standing,
         open_session: Callable[[CallRecord], Session],
     ) -> None:
         self._settings = settings
@@ -57,6 +59,7 @@ class Attaching:
         self._registry = registry
         self._sessions = sessions
         self._meter = meter
+        self._standing = standing
         self._open_session = open_session
         self._log = get_logger(__name__)
 
@@ -100,7 +103,14 @@ class Attaching:
         else:
             result = await self._take_stream(session, waits_until)
         self._note_upgrade(session, websocket.headers)
+        if (result != "attached" or record.attachments) and not session.is_relayed:
+            await self._tell_reconnect()
         return session, await self._accept(websocket, session, result)
+
+    async def _tell_reconnect(self) -> None:
+        """The carrier itself came back with a stream: one that we close may be moved from now on."""
+        if self._standing.is_reconnect_news:
+            await self._or_else(self._registry.saw_reconnect(), None)
 
     def _verify(self, token_text: str) -> StreamToken:
         try:
@@ -136,7 +146,8 @@ class Attaching:
         lease_ms = round(self._settings.lease_s * 1000)
         # the format that was promised with this URL: another answer may have written another into the record since
         record = record.with_changes({"codec": token.format.codec, "sample_rate": token.format.sample_rate})
-        if not await self._or_else(self._registry.occupy(token.call_id, self._worker_id, lease_ms), True):
+        occupied = self._registry.occupy(token.call_id, self._worker_id, lease_ms)
+        if not await self._or_else(occupied, self._standing.has_room):
             raise StreamRefused(Refusal.UNAVAILABLE, "full")
         moved = await self._move_to_active(record)
         if not moved.moved:

@@ -5,6 +5,7 @@ the registry's, so every heartbeat reads the records of the living calls again; 
 """
 
 import asyncio
+import contextlib
 import json
 import time
 from collections.abc import Callable
@@ -12,15 +13,16 @@ from dataclasses import dataclass
 
 from shared.calls.outcome import RESULT_OF, Reason
 from shared.calls.state import CallEvent, CallState
-from shared.fleet.worker import WorkerRecord
+from shared.fleet.worker import Heard, WorkerRecord
 from shared.registry.contract import Registry, RegistryAway
 from shared.registry.endings import end_call
 from shared.settings import WorkerSettings
-from shared.telemetry.catalogue import ACTIVE_CALLS, CALLS, CAPACITY, CLOCK_OFFSET_SECONDS, REGISTRY_ERRORS
+from shared.telemetry.catalogue import CALLS, CLOCK_OFFSET_SECONDS, REGISTRY_ERRORS
 from shared.telemetry.health import Health
 from shared.telemetry.logs import get_logger
 from shared.telemetry.meter import Meter
 from worker.ending import Ending
+from worker.eta import Lengths, lengths_of
 from worker.observing import CallWatch
 from worker.session import Session
 from worker.sessions import Sessions
@@ -28,6 +30,7 @@ from worker.sessions import Sessions
 # what housekeeping concludes from silence; whoever has the call knows better
 CONCLUDED = frozenset({Reason.WORKER_LOST, Reason.NEVER_ATTACHED})
 HAND_OVER_HOLD_MS = 10_000  # for the leg to bring the stream there
+RECENT_CALLS = 200  # of which the lengths are looked at; some 10 ms
 FLUSH_S = 0.5  # timelines reach the registry so late at most
 
 
@@ -53,13 +56,16 @@ class FleetLink:
         meter: Meter,
         health: Health,
         describe: Callable[[], WorkerRecord],
+        hear: Callable[[Heard | None], None],
     ) -> None:
         self._settings = settings
         self._registry = registry
         self._sessions = sessions
         self._meter = meter
         self._health = health
-        self._describe = describe
+        self._describe = describe  # as of now
+        self._hear = hear  # what a heartbeat is answered with; None: the registry is away
+        self._soon = asyncio.Event()
         self._unheard: list[UnheardEnding] = []
         self._outlived: set[str] = set()  # calls that live here though their records have ended
         self._log = get_logger(__name__)
@@ -68,15 +74,15 @@ class FleetLink:
 
     async def beat(self) -> bool:
         """One heartbeat: this worker, its calls, its clock. False if the registry is away."""
-        self._meter.set(ACTIVE_CALLS, len(self._sessions))
-        self._meter.set(CAPACITY, self._sessions.capacity if self._health.started and not self._health.draining else 0)
+        self._soon.clear()
         try:
             offset_ms = await self._registry.sync_clock()
             lease_ms = round(self._settings.lease_s * 1000)
             live = [session.record.call_id for session in self._sessions.all() if not session.is_recorded]
-            await self._registry.heartbeat(self._describe(), live, lease_ms)
+            heard = await self._registry.heartbeat(self._describe(), live, lease_ms)
         except RegistryAway:
             self._meter.count(REGISTRY_ERRORS)
+            self._hear(None)
             if not self._health.registry_away:
                 self._log.warning("registry is away; calls go on")
             self._health.registry_away = True
@@ -85,7 +91,12 @@ class FleetLink:
         if self._health.registry_away:
             self._log.info("registry is back")
         self._health.registry_away = False
+        self._hear(heard)
         return True
+
+    def beat_soon(self) -> None:
+        """Something has changed that the fleet should hear of, or we of it, before the next heartbeat is due."""
+        self._soon.set()
 
     async def keep_beating(self) -> None:
         """A side task."""
@@ -94,7 +105,10 @@ class FleetLink:
             if await self.beat():
                 await self._tell_unheard()
                 await self._look_at_calls()
-            await asyncio.sleep(max(0.05, self._settings.heartbeat_s - (time.monotonic() - began_at)))
+            pause_s = max(0.05, self._settings.heartbeat_s - (time.monotonic() - began_at))
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(pause_s):
+                    await self._soon.wait()
 
     async def _look_at_calls(self) -> None:
         """Truth: a hangup that no nudge told us of."""
@@ -140,6 +154,14 @@ class FleetLink:
             session.stream.watch.conversation_changed.set()  # its checkpoint is lost, too
         return True
 
+    async def recent_lengths(self) -> Lengths | None:
+        """How long calls of each bot lasted lately, in the whole fleet; None if the registry is away."""
+        try:
+            return lengths_of(await self._registry.recent_calls(RECENT_CALLS))
+        except RegistryAway:
+            self._meter.count(REGISTRY_ERRORS)
+            return None
+
     async def leave(self) -> None:
         """Say goodbye to the fleet.
 
@@ -159,15 +181,22 @@ class FleetLink:
             self._outlived.add(call_id)
             self._log.warning("taken for lost while the registry was away; goes on", call_id=call_id, reason=reason)
 
-    async def hand_over(self, session: Session, me: str) -> bool:
-        """Give the call to another worker, if one has room: its slot there is sure before anything ends here."""
-        call_id = session.record.call_id
+    async def hand_over(self, session: Session) -> bool:
+        """Give the call to another worker, if one has room: its slot there is sure before anything ends here.
+
+        From then on its stream is routed there, whoever brings it. Fenced: the call may be another worker's by now.
+        """
+        call_id, me = session.record.call_id, self._describe().worker_id
         try:
-            held = await self._registry.reserve(call_id, HAND_OVER_HOLD_MS, {me})
+            held = await self._registry.reserve(call_id, HAND_OVER_HOLD_MS, {me}, is_live=True)
+            if held is None:
+                return False
+            there = {"worker_id": held.worker_id}
+            moved = await self._registry.move(call_id, CallEvent.DETACH, there, fence=session.fence)
         except RegistryAway:
             self._meter.count(REGISTRY_ERRORS)
             return False
-        if held is None:
+        if not moved.moved:
             return False
         self._log.info("handed over", call_id=call_id, to=held.worker_id)
         session.hand_over(held.worker_id)
@@ -176,7 +205,7 @@ class FleetLink:
     # -- nudges
 
     async def listen(self) -> None:
-        """A side task: hangups reach us sooner than with the next heartbeat."""
+        """A side task: hangups and orders reach us sooner than with the next heartbeat."""
         while True:
             try:
                 async for message in self._registry.nudges(self._describe().worker_id):
@@ -187,11 +216,15 @@ class FleetLink:
 
     async def _nudged(self, message: str) -> None:
         try:
-            call_id = json.loads(message)["call_id"]
+            told = json.loads(message)
+            if "order" in told:
+                return self.beat_soon()
+            call_id = told["call_id"]
         except (ValueError, TypeError, KeyError):
             self._log.warning("a nudge could not be read")
-            return
+            return None
         await self._look_at(str(call_id))
+        return None
 
     # -- timelines
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+from collections.abc import Coroutine
 from typing import Any
 
 from shared.process.beats import Beats
@@ -16,7 +17,8 @@ EXAMPLES = """\
 examples:
   SFVOPI_TOKEN_SECRETS=… SFVOPI_BOT=my_bots.front_desk:bot python -m worker
   SFVOPI_CALLS_PER_WORKER=20 SFVOPI_WORKER_ID=worker-1 python -m worker
-  kill -TERM PID      take no new calls, finish the live ones, then exit; twice: exit now
+  kill -TERM PID      take no new calls, finish the live ones, then exit; twice: hand over what
+                      can be, cut the rest; kill -INT PID: exit now
   kill -USR1 PID      every task into the log
 """
 
@@ -32,33 +34,42 @@ async def serve(settings: WorkerSettings, signals: Signals) -> None:
 
     registry = open_registry(settings.redis_url.get_secret_value())
     app = WorkerApp(settings, registry)
-    beating: asyncio.Task[None] | None = None
+    beside: list[asyncio.Task[None]] = []
     try:
-        starting = asyncio.create_task(app.start(), name="start")
-        await _first(starting, asyncio.create_task(signals.draining.wait()))
-        if starting.done():
+        starting = await _unless(signals.draining, app.start())
+        if not starting.cancelled():
             starting.result()
             freeze_what_stays()
-            beating = asyncio.create_task(beats.keep_beating(settings.watchdog_s), name="beats")
+            beside.append(asyncio.create_task(beats.keep_beating(settings.watchdog_s), name="beats"))
+            beside.append(asyncio.create_task(_obey(app.until_ordered(), signals), name="orders"))
             await signals.draining.wait()
-            draining = asyncio.create_task(app.drain(), name="drain")
-            await _first(draining, asyncio.create_task(signals.stopping.wait()))
+            await _unless(signals.stopping, app.drain())
+            await _unless(signals.cutting, app.hand_over())
     finally:
         await app.stop()
         await registry.close()
-        if beating is not None:
-            beating.cancel()
+        for task in beside:
+            task.cancel()
         beats.stop()
 
 
-async def _first(work: asyncio.Task[Any], signal: asyncio.Task[Any]) -> None:
-    """Wait for the work or the signal, whichever comes first; what comes later is given up."""
-    await asyncio.wait({work, signal}, return_when=asyncio.FIRST_COMPLETED)
-    late = [task for task in (work, signal) if not task.done()]
+async def _obey(order: Coroutine[Any, Any, None], signals: Signals) -> None:
+    """An operator's order is what the first SIGTERM is; after that one it is nothing new."""
+    await order
+    if not signals.draining.is_set():
+        signals.drain()
+
+
+async def _unless(event: asyncio.Event, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+    """Do the work, unless the event comes first: then it is given up."""
+    working, waiting = asyncio.create_task(work), asyncio.create_task(event.wait())
+    await asyncio.wait({working, waiting}, return_when=asyncio.FIRST_COMPLETED)
+    late = [task for task in (working, waiting) if not task.done()]
     for task in late:
         task.cancel()
     if late:
         await asyncio.wait(late)
+    return working
 
 
 PROGRAM = Program(

@@ -90,6 +90,11 @@ class Session:
             self.stream.watch.note(TimelineEvent.HANDED_OVER, worker_id=worker_id)
 
     @property
+    def age_s(self) -> float:
+        """How long the call has had a session, here or elsewhere."""
+        return time.monotonic() - self._began_at
+
+    @property
     def fence(self) -> int | None:
         """The epoch of our attachment, so that we move this call only while it is ours; None if we do not know it."""
         return self.record.epoch or None

@@ -1,12 +1,13 @@
 """The calls of this process, by call id: how many, whether there is room, and one attachment at a time for each."""
 
 import asyncio
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
 from worker.session import Session
 
+REMEMBERED = 200  # calls that ended here last: a slot of theirs waits for no stream
 TURN_S = 1.5  # the longest that a second stream of a call waits
 
 
@@ -17,6 +18,7 @@ class Sessions:
         self.capacity = capacity
         self.is_draining = False
         self._sessions: dict[str, Session] = {}
+        self._ended: deque[str] = deque(maxlen=REMEMBERED)
         self._coming: set[str] = set()  # on their way in: each will be a session unless it is refused
         self._turns: dict[str, asyncio.Lock] = {}
         self._queued: Counter[str] = Counter()
@@ -31,10 +33,17 @@ class Sessions:
         return call_id in self._sessions or call_id in self._coming
 
     @property
+    def live(self) -> int:
+        """Calls that hold a slot here. One that is being wound up has given it back: it keeps nobody out."""
+        return sum(session.ending is None for session in self._sessions.values()) + len(self._coming)
+
+    @property
     def is_full(self) -> bool:
-        """A call that is being wound up has given its slot back: it keeps nobody out."""
-        live = sum(session.ending is None for session in self._sessions.values())
-        return live + len(self._coming) >= self.capacity
+        return self.live >= self.capacity
+
+    def has_had(self, call_id: str) -> bool:
+        """Whether the call has its session here, or had it not long ago."""
+        return call_id in self._sessions or call_id in self._ended
 
     @property
     def call_ids(self) -> list[str]:
@@ -53,6 +62,7 @@ class Sessions:
     def remove(self, session: Session) -> None:
         if self._sessions.get(session.record.call_id) is session:
             del self._sessions[session.record.call_id]
+            self._ended.append(session.record.call_id)
         if not self._sessions:
             self._empty.set()
 

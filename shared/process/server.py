@@ -114,6 +114,12 @@ class Server:
         """Sockets that are open now, streams included."""
         return len(self._server.server_state.connections)
 
+    @property
+    def open_streams(self) -> int:
+        """WebSockets that are open now."""
+        found = self._server.server_state.connections
+        return sum(isinstance(connection, StreamProtocol) and connection.handshake_complete for connection in found)
+
     async def stop(self) -> None:
         """Stop listening, close what is open (streams with 1012), wait at most `CLOSE_GRACE_S`, then cut."""
         if self._task is not None:

@@ -1,6 +1,7 @@
 """The process' signals, owned by us: uvicorn's own handlers would cut every stream before a drain could begin.
 
-First SIGTERM: drain. Second signal, or SIGINT: end now. SIGUSR1: every task goes to the log.
+First SIGTERM: drain. A second one: end what is left, in good order. A third one, or SIGINT: end now, whatever it cuts.
+SIGUSR1: every task goes to the log.
 """
 
 import asyncio
@@ -12,27 +13,31 @@ from shared.telemetry.logs import get_logger
 
 
 class Signals:
-    """`draining` and `stopping` are set by signals (or by whoever wants the same). `stopping` implies `draining`."""
+    """Events that are set by signals, or by whoever wants the same; each implies those before it."""
 
     def __init__(self) -> None:
         self.draining = asyncio.Event()
         self.stopping = asyncio.Event()
+        self.cutting = asyncio.Event()
         self._log = get_logger(__name__)
 
     def drain(self) -> None:
-        """SIGTERM: finish what runs, then exit; asked twice, exit now."""
-        if self.draining.is_set():
+        """SIGTERM: finish what runs, then exit; asked twice, exit soon; asked again, exit now."""
+        if self.stopping.is_set():
             self.stop()
-            return
-        self._log.info("draining", hint="a second signal ends this process at once")
-        self.draining.set()
+        elif self.draining.is_set():
+            self._log.info("stopping", hint="a third signal ends this process at once")
+            self.stopping.set()
+        else:
+            self._log.info("draining", hint="a second signal ends this process soon, SIGINT at once")
+            self.draining.set()
 
     def stop(self) -> None:
         """SIGINT: exit now."""
-        if not self.stopping.is_set():
-            self._log.info("stopping")
-        self.draining.set()
-        self.stopping.set()
+        if not self.cutting.is_set():
+            self._log.info("ending now")
+        for event in (self.draining, self.stopping, self.cutting):
+            event.set()
 
     def __enter__(self) -> Self:
         loop = asyncio.get_running_loop()

@@ -177,7 +177,7 @@ class FleetSettings(BaseSettings):
         3600,
         gt=0,
         validation_alias=env("SFVOPI_DRAIN_DEADLINE_S"),
-        description="For calls to finish on SIGTERM; what is left then is handed over (relayed calls) or cut.",
+        description="For calls to finish on SIGTERM; what is left then is handed over, where that is possible, or cut.",
     )
     retention_s: float = Field(
         7 * 86400,

@@ -36,6 +36,26 @@ class WorkerSettings(FleetSettings):
         validation_alias=env("SFVOPI_WATCHDOG_S"),
         description="A worker whose event loop stands still for so long is killed by its parent process; 0: never.",
     )
+    lag_limit_ms: float = Field(
+        100,
+        ge=0,
+        validation_alias=env("SFVOPI_LAG_LIMIT_MS"),
+        description="A worker whose event loop is so late, in the mean of a second, takes no new call; from half of it "
+        "on it offers half of its free slots: audio is sent 200 ms ahead. 0: lag does not count.",
+    )
+    memory_limit_mb: float = Field(
+        0,
+        ge=0,
+        validation_alias=env("SFVOPI_MEMORY_LIMIT_MB"),
+        description="Of this process. A worker offers nothing when less than a tenth of it is left (at most 512 MB). "
+        "0: the limit of its container, else the machine's memory.",
+    )
+    carrier_reconnects: str = Field(
+        "auto",
+        validation_alias=env("SFVOPI_CARRIER_RECONNECTS"),
+        description="Whether the carrier brings a stream again that was closed: yes, no, or auto (once it was seen). "
+        "Only then is a call that nginx took straight to its worker moved to another one; else it finishes or is cut.",
+    )
     start_deadline_s: float = Field(
         5, gt=0, validation_alias=env("SFVOPI_START_DEADLINE_S"), description="For `start` on a new stream."
     )
@@ -143,6 +163,13 @@ class WorkerSettings(FleetSettings):
     def _is_a_way_to_go_on(cls, given: str) -> str:
         if given not in ("repeat", "bridge"):
             raise ValueError("must be repeat or bridge")
+        return given
+
+    @field_validator("carrier_reconnects")
+    @classmethod
+    def _is_known_or_seen(cls, given: str) -> str:
+        if given not in ("yes", "no", "auto"):
+            raise ValueError("must be yes, no or auto")
         return given
 
     @field_validator("checkpoint_keys")

@@ -106,6 +106,29 @@ CALLS = Metric(
 )
 ACTIVE_CALLS = Metric("gauge", "sfvopi_active_calls", "Sessions of this worker now.")
 CAPACITY = Metric("gauge", "sfvopi_capacity_calls", "Calls that this worker takes at most; 0 while it does not serve.")
+OFFERED_CALLS = Metric(
+    "gauge",
+    "sfvopi_offered_calls",
+    "Calls up to which this worker takes new ones now: less than its capacity while it is loaded, 0 while it does not "
+    "serve.",
+)
+CALLS_BY_SOURCE = Metric(
+    "gauge",
+    "sfvopi_calls_by_source",
+    "Calls of this worker by Redis (slots whose stream has come), by its memory (sessions) and by open sockets.",
+    (("source", ("registry", "memory", "sockets")),),
+)
+CALLS_DRIFT = Metric(
+    "gauge",
+    "sfvopi_calls_drift",
+    "By how many calls these three have disagreed without a break for SFVOPI_LEASE_S and SFVOPI_RECONNECT_WINDOW_S "
+    "together. Calls that wait for a stream are no difference. Should be 0.",
+)
+DRAIN_ETA_SECONDS = Metric(
+    "gauge",
+    "sfvopi_drain_eta_seconds",
+    "While this worker drains: expected time until its last call ends, from how long calls of its bots lasted; else 0.",
+)
 ANSWER_SECONDS = Metric(
     "histogram",
     "sfvopi_answer_seconds",
