@@ -10,12 +10,14 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
+from gateway.fields import read_fields
 from shared.calls.outcome import Reason
 from shared.calls.timeline import TimelineEvent
-from shared.fleet.worker import WorkerState, WorkerView
+from shared.fleet.worker import Order, WorkerState, WorkerView
 from shared.process.access import may_use_api
 from shared.registry import Registry, RegistryAway, TimelineEntry
 from shared.registry.endings import end_call
+from shared.sfvopi.errors import WebhookRejected
 from shared.telemetry.catalogue import CALLS, REGISTRY_ERRORS
 from shared.telemetry.logs import get_logger
 from shared.telemetry.meter import Meter
@@ -46,6 +48,7 @@ class Api:
             Route("/api/calls/{call_id}/timeline", self._guarded(self.timeline)),
             Route("/api/calls/{call_id}/end", self._guarded(self.end), methods=["POST"]),
             Route("/api/workers", self._guarded(self.workers)),
+            Route("/api/workers/{worker_id}/drain", self._guarded(self.drain), methods=["POST"]),
             Route("/api/fleet", self._guarded(self.fleet)),
         ]
 
@@ -101,6 +104,21 @@ class Api:
         now_ms = self._registry.now_ms()
         return JSONResponse({"workers": [_worker(view, now_ms) for view in await self._registry.workers()]})
 
+    async def drain(self, request: Request) -> Response:
+        """Body: {"handover": bool}, or none. The order stands in the registry; the nudge makes it heard sooner."""
+        order = Order.HAND_OVER if await _handover_is_asked(request) else Order.DRAIN
+        now_ms = self._registry.now_ms()
+        views = {view.record.worker_id: view for view in await self._registry.workers()}
+        view = views.get(request.path_params["worker_id"])
+        if view is None:
+            return _error(404, "no such worker")
+        if not view.is_fresh(now_ms):
+            return _error(409, "the worker is silent: there is nobody to drain")
+        await self._registry.give_order(view.record, order)
+        await self._registry.nudge(view.record.worker_id, json.dumps({"order": str(order)}))
+        self._log.info("worker is told to drain by an operator", worker_id=view.record.worker_id, order=str(order))
+        return JSONResponse({"order": str(order), "worker": _worker(view, now_ms)})
+
     async def fleet(self, _: Request) -> Response:
         return JSONResponse(fleet_of(await self._registry.workers(), self._registry.now_ms()))
 
@@ -137,6 +155,18 @@ def _worker(view: WorkerView, now_ms: int) -> dict[str, Any]:
         "version": view.record.version,
         "fresh": view.is_fresh(now_ms),
     }
+
+
+async def _handover_is_asked(request: Request) -> bool:
+    has_body = request.headers.get("content-length", "0") != "0" or "transfer-encoding" in request.headers
+    try:
+        fields = await read_fields(request) if has_body else {}
+    except WebhookRejected as rejected:
+        raise BadQuery(str(rejected)) from None
+    handover = fields.get("handover", False)
+    if not isinstance(handover, bool):
+        raise BadQuery("handover must be true or false")
+    return handover
 
 
 def _entry(entry: TimelineEntry) -> dict[str, Any]:

@@ -43,8 +43,13 @@ class FleetApi:
     async def workers(self) -> list[dict[str, Any]]:
         return list((await self._ask("GET", "/api/workers"))["workers"])
 
+    async def drain(self, worker_id: str, handover: bool = False) -> dict[str, Any]:
+        """Tell a worker to take no new calls and leave after its last one; or to hand its calls over."""
+        path = f"/api/workers/{quote(worker_id, safe='')}/drain"
+        return dict((await self._ask("POST", path, json={"handover": handover}))["worker"])
+
     async def fleet(self) -> dict[str, Any]:
-        """Capacity, used, free, workers, live calls."""
+        """Capacity, used, free, workers, live calls, drift."""
         return await self._ask("GET", "/api/fleet")
 
     async def readiness(self, url: str = "") -> str:
@@ -66,9 +71,11 @@ class FleetApi:
     ) -> None:
         await self.close()
 
-    async def _ask(self, method: str, path: str, missing: dict[str, Any] | None = None) -> dict[str, Any]:
+    async def _ask(
+        self, method: str, path: str, missing: dict[str, Any] | None = None, json: dict[str, Any] | None = None
+    ) -> dict[str, Any]:
         try:
-            answer = await self._http.request(method, path)
+            answer = await self._http.request(method, path, json=json)
         except (httpx2.HTTPError, httpx2.InvalidURL) as error:
             raise CliFault(
                 f"no gateway answers at {self.url} ({error or type(error).__name__}): is the fleet running? "

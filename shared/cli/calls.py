@@ -7,9 +7,10 @@ from typing import Annotated, Any
 import typer
 
 from shared.cli import story
+from shared.cli.drain import state_of
 from shared.cli.faults import CliFault, reported
 from shared.cli.reach import ApiOption, JsonOption, reach
-from shared.cli.terminal import show, show_json, show_table
+from shared.cli.terminal import say, show, show_json, show_table
 
 calls_app = typer.Typer(rich_markup_mode=None, add_completion=False)
 CallId = Annotated[str, typer.Argument(metavar="CALL", help="The call's id: SFVoPI's call_uuid.")]
@@ -110,7 +111,7 @@ async def wire(call_id: CallId, as_json: JsonOption = False, api: ApiOption = ""
 
 @reported
 async def workers(as_json: JsonOption = False, api: ApiOption = "") -> None:
-    """List the fleet's workers: state, calls, capacity.
+    """List the fleet's workers: state, calls, capacity; how long one that drains will take; what a loaded one offers.
 
     \b
     Examples:
@@ -123,11 +124,10 @@ async def workers(as_json: JsonOption = False, api: ApiOption = "") -> None:
         return show_json({"workers": found, "fleet": whole})
     show_table(
         ["worker", "address", "state", "calls", "version"],
-        [
-            [w["worker_id"], w["address"], _state(w), f"{w['used']} of {w['capacity']}", w.get("version", "")]
-            for w in found
-        ],
+        [[w["worker_id"], w["address"], state_of(w), _calls(w), w.get("version", "")] for w in found],
     )
+    if whole.get("drift"):
+        say(f"Redis, memory and sockets disagree on {whole['drift']} calls, see docs/operating.md", style="red")
     return show(f"{whole['used']} of {whole['capacity']} slots in use, {whole['free']} free")
 
 
@@ -154,8 +154,10 @@ def clock(at_ms: int, with_date: bool = False) -> str:
     return moment.strftime("%Y-%m-%d %H:%M:%S") if with_date else moment.strftime("%H:%M:%S.%f")[:-3]
 
 
-def _state(worker: dict[str, Any]) -> str:
-    return str(worker["state"]) if worker.get("fresh", True) else f"silent (was {worker['state']})"
+def _calls(worker: dict[str, Any]) -> str:
+    offers = worker.get("offers", worker["capacity"])
+    loaded = f", offers {offers}" if offers < worker["capacity"] else ""
+    return f"{worker['used']} of {worker['capacity']}{loaded}"
 
 
 def _show_timeline(timeline: list[dict[str, Any]], in_full: bool = False) -> None:

@@ -8,6 +8,7 @@ from shared.cli import calls, metrics_list, settings_list
 from shared.cli.call import EPILOG, call
 from shared.cli.demo.command import demo
 from shared.cli.doctor.command import doctor
+from shared.cli.drain import drain
 from shared.cli.terminal import show
 from shared.cli.up.command import up
 from shared.version import VERSION
@@ -50,6 +51,7 @@ app.command(short_help="Place one call, as the carrier would, against any answer
 app.add_typer(calls.calls_app, name="calls", short_help="List calls, or show one with its timeline.")
 app.command(short_help="Show what was on the wire of one call.")(calls.wire)
 app.command(short_help="List workers: state, calls, capacity.")(calls.workers)
+app.command(short_help="Take a worker out of service; with --handover its calls go on elsewhere.")(drain)
 app.command(short_help="End one call.")(calls.end)
 app.command(short_help="List every setting, its default and its meaning.")(settings_list.settings)
 app.command(short_help="List every metric, its labels and its meaning.")(metrics_list.metrics)

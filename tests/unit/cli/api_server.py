@@ -32,7 +32,16 @@ TIMELINE = [
     ]
 ]
 WORKERS = [
-    {"worker_id": worker_id, "address": "127.0.0.1:1", "state": state, "capacity": 10, "used": used, "fresh": fresh}
+    {
+        "worker_id": worker_id,
+        "address": "127.0.0.1:1",
+        "state": state,
+        "capacity": 10,
+        "used": used,
+        "fresh": fresh,
+        "offers": 4,
+        "started_at_ms": 1,
+    }
     for worker_id, state, used, fresh in [("worker-1", "serving", 1, True), ("worker-2", "draining", 0, False)]
 ]
 ANSWERS = {
@@ -51,13 +60,28 @@ class Handler(http.server.BaseHTTPRequestHandler):
         path = self.path.partition("?")[0]
         if self.headers.get("Authorization") != f"Bearer {TOKEN}" and path != "/readyz":
             return self.answer(401, {"error": "token"})
+        if self.command == "POST" and path == "/api/workers/worker-1/drain":
+            self.server.looks_until_gone = 3
+            self.server.told = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            return self.answer(200, {"order": "drain", "worker": WORKERS[0]})
+        if path == "/api/workers" and hasattr(self.server, "looks_until_gone"):
+            return self.answer(200, {"workers": self.draining()})
         if path in ANSWERS:
             return self.answer(200, ANSWERS[path])
+        if path.startswith("/api/workers/"):
+            return self.answer(404, {"error": "no such worker"})
         if path.startswith("/api/calls/"):
             return self.answer(404, {"error": "no such call"})
         return self.answer(404, "Not Found")
 
     do_POST = do_GET
+
+    def draining(self):
+        """The first worker ends its call, then is started anew under its old id."""
+        self.server.looks_until_gone -= 1
+        left = self.server.looks_until_gone
+        drains = {**WORKERS[0], "state": "draining", "used": int(left > 1), "eta_s": 34 * (left > 1)}
+        return [drains if left else {**WORKERS[0], "started_at_ms": 2}, WORKERS[1]]
 
     def answer(self, status, body):
         data = body.encode() if isinstance(body, str) else json.dumps(body).encode()

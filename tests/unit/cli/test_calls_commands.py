@@ -51,6 +51,7 @@ def test_the_wire_shows_headers_and_close_codes_but_neither_texts_nor_keys(sfvop
 def test_workers_are_listed_and_a_silent_one_is_called_so(sfvopi, api):
     result = sfvopi("workers")
     assert "silent (was draining)" in result.stdout
+    assert "1 of 10, offers 4" in result.stdout
     assert "1 of 20 slots in use, 19 free" in result.stdout
     assert json.loads(sfvopi("workers", "--json").stdout)["fleet"]["capacity"] == 20
 

@@ -1,6 +1,8 @@
 """The internal port: route, health, metrics, API; and that nothing of it is on the public one."""
 
 import asyncio
+import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -30,6 +32,7 @@ async def test_the_api_wants_its_token_when_there_is_one(open_house: Any) -> Non
         assert (await house.inner.get(path, headers={"Authorization": "Bearer wrong"})).status_code == 401
         assert (await house.inner.get(path, headers={"Authorization": "Bearer s3cret"})).status_code in (200, 404)
     assert (await house.inner.post("/api/calls/c-1/end")).status_code == 401
+    assert (await house.inner.post("/api/workers/w1/drain")).status_code == 401
     assert (await house.inner.get("/healthz")).status_code == 200
 
 
@@ -92,6 +95,55 @@ async def test_workers_and_fleet_are_shown(house: Any) -> None:
     ]
     fleet = (await house.inner.get("/api/fleet")).json()
     assert fleet == {"capacity": 3, "used": 1, "free": 2, "workers": 2, "live_calls": 1, "drift": 0}
+
+
+async def nudged(house: Any, topic: str, asking: Any) -> tuple[Any, str]:
+    """The answer to a request, and what it nudged."""
+    nudges = house.registry.nudges(topic)
+    nudge = asyncio.ensure_future(anext(nudges))
+    await asyncio.sleep(0)
+    response = await asking
+    told = await asyncio.wait_for(nudge, 2)
+    await nudges.aclose()
+    return response, told
+
+
+@pytest.mark.parametrize(
+    ("body", "order"), [({}, "drain"), ({"handover": False}, "drain"), ({"handover": True}, "handover")]
+)
+async def test_an_operator_drains_a_worker(house: Any, body: dict[str, bool], order: str) -> None:
+    await house.start_worker("w1", capacity=3)
+    asking = house.inner.post("/api/workers/w1/drain", **({"json": body} if body else {}))
+    response, nudge = await nudged(house, "w1", asking)
+    assert (response.status_code, response.json()["order"]) == (200, order)
+    assert response.json()["worker"]["worker_id"] == "w1"
+    assert json.loads(nudge) == {"order": order}
+    (view,) = await house.registry.workers()
+    assert (await house.registry.heartbeat(view.record, [], 5_000)).order == order
+
+
+async def test_a_worker_that_is_not_there_cannot_be_drained(house: Any) -> None:
+    gone = await house.start_worker("w1")
+    await gone.beat(7, lease_ms=0)
+    assert (await house.inner.post("/api/workers/w1/drain")).status_code == 409
+    assert (await house.inner.post("/api/workers/w2/drain")).status_code == 404
+    assert (await house.inner.get("/api/workers/w1/drain")).status_code == 405
+
+
+@pytest.mark.parametrize("body", ['{"handover": "yes"}', "[]", "{", "x" * 20_000])
+async def test_an_order_that_cannot_be_read_is_refused(house: Any, body: str) -> None:
+    await house.start_worker("w1")
+    assert (await house.inner.post("/api/workers/w1/drain", content=body)).status_code == 400
+
+
+async def test_a_loaded_worker_has_less_that_is_free(house: Any) -> None:
+    await house.start_worker("w1", capacity=3)
+    (view,) = await house.registry.workers()
+    await house.registry.heartbeat(replace(view.record, offers=1, drift=2, eta_s=None), [], 60_000)
+    (worker,) = (await house.inner.get("/api/workers")).json()["workers"]
+    assert (worker["capacity"], worker["offers"], worker["drift"], worker["eta_s"]) == (3, 1, 2, None)
+    fleet = (await house.inner.get("/api/fleet")).json()
+    assert (fleet["capacity"], fleet["free"], fleet["drift"]) == (3, 1, 2)
 
 
 async def test_with_the_registry_away_the_api_says_so_and_readiness_too(open_house: Any) -> None:
