@@ -11,20 +11,24 @@ from shared.process.signals import Signals
 from shared.telemetry.logs import set_up_logs
 
 
-async def test_the_first_term_drains_and_the_second_stops() -> None:
+async def test_the_first_term_drains_the_second_stops_and_the_third_cuts() -> None:
     with Signals() as signals:
         os.kill(os.getpid(), signal.SIGTERM)
         await asyncio.wait_for(signals.draining.wait(), 2)
         assert not signals.stopping.is_set()
         os.kill(os.getpid(), signal.SIGTERM)
         await asyncio.wait_for(signals.stopping.wait(), 2)
+        assert not signals.cutting.is_set()
+        os.kill(os.getpid(), signal.SIGTERM)
+        await asyncio.wait_for(signals.cutting.wait(), 2)
 
 
 async def test_an_interrupt_stops_at_once() -> None:
     with Signals() as signals:
         os.kill(os.getpid(), signal.SIGINT)
-        await asyncio.wait_for(signals.stopping.wait(), 2)
+        await asyncio.wait_for(signals.cutting.wait(), 2)
         assert signals.draining.is_set()
+        assert signals.stopping.is_set()
 
 
 async def test_usr1_puts_every_task_with_its_place_into_the_log(capsys: pytest.CaptureFixture[str]) -> None:
