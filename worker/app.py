@@ -35,6 +35,7 @@ from worker.stream import CallStream
 from worker.tasks import install_task_factory, start_shared
 
 CLEARS_OF_A_SESSION = 1000  # numbers of clearAudio go on over a call's sessions, whatever the last one left
+PING_S = 1.0  # what stands between us and the caller (nginx) takes a worker that is silent for seconds for gone
 END_S = 15.0  # for sessions that were told to end, when the process has no more time
 
 
@@ -91,7 +92,7 @@ class WorkerApp:
         api_token = self.settings.api_token.get_secret_value()
         app = worker_app(attaching, self.sessions, self.health, self.meter, api_token, self._details)
         listener = listen_for("SFVOPI_WORKER_PORT", self.settings.host, self.settings.port)
-        self.server = await serve(app, sock=listener)
+        self.server = await serve(app, sock=listener, ping_s=PING_S)
         await self._link.beat()
         await self._prepare_bots()
         self.health.started = not self.health.bot_missing
