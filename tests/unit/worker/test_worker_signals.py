@@ -72,9 +72,7 @@ class Running:
 
     async def is_draining(self):
         async with asyncio.timeout(10):
-            while {view.record.worker_id: view.record.state for view in await self.registry.workers()}[
-                ID
-            ] != "draining":
+            while (ID, "draining") not in [(v.record.worker_id, v.record.state) for v in await self.registry.workers()]:
                 await asyncio.sleep(0.02)
 
     async def ends(self, within_s):
