@@ -13,14 +13,17 @@ from shared.calls.record import SCHEMA, CallRecord
 from shared.calls.state import MOVES, CallEvent, CallState
 from shared.fleet.worker import WorkerRecord, WorkerView
 from shared.registry.contract import (
+    LINE_TOPIC,
     TIMELINE_ENTRIES,
     LapsedSlot,
     Moved,
+    Place,
     RegistryAway,
     Reservation,
     TimelineEntry,
     wall_clock_ms,
 )
+from shared.registry.line import Line, Waiting
 from shared.registry.slots import Slots
 from shared.registry.stored import as_known, decode_entries, decode_record, encode_changes, encode_entry, encode_record
 
@@ -32,6 +35,7 @@ class MemoryRegistry:
         self.is_away = False
         self._clock = clock
         self._slots = Slots()
+        self._line = Line()
         self._calls: dict[str, dict[str, str]] = {}
         self._created: dict[str, int] = {}  # the index of calls: id → when it was first heard of
         self._checkpoints: dict[str, str] = {}
@@ -62,12 +66,22 @@ class MemoryRegistry:
         return self._slots.views(self.now_ms())
 
     async def reserve(
-        self, call_id: str, hold_ms: int, avoid: Collection[str] = (), *, number: str = "", ceiling: int = 0
+        self,
+        call_id: str,
+        hold_ms: int,
+        avoid: Collection[str] = (),
+        *,
+        number: str = "",
+        ceiling: int = 0,
+        in_turn: bool = False,
     ) -> Reservation | None:
         self._check()
-        held = self._slots.reserve(call_id, self.now_ms(), self.now_ms() + hold_ms, avoid, number, ceiling)
+        now_ms = self.now_ms()
+        ahead = self._line.ahead_of(call_id, now_ms) if in_turn else ()
+        held = self._slots.reserve(call_id, now_ms, now_ms + hold_ms, avoid, number, ceiling, ahead)
         if held is None:
             return None
+        self._line.leave(call_id)
         worker_id, expires_at_ms = held
         return Reservation(call_id, worker_id, self._slots.worker(worker_id).address, expires_at_ms)
 
@@ -77,11 +91,22 @@ class MemoryRegistry:
 
     async def release(self, call_id: str) -> None:
         self._check()
-        self._slots.release(call_id)
+        self._give_back(call_id)
 
     async def lapsed_slots(self) -> list[LapsedSlot]:
         self._check()
         return self._slots.lapsed(self.now_ms())
+
+    # -- the line
+    async def join_line(
+        self, call_id: str, since_ms: int, lease_ms: int, *, number: str = "", ceiling: int = 0
+    ) -> None:
+        self._check()
+        self._line.join(call_id, Waiting(since_ms, self.now_ms() + lease_ms, number, ceiling))
+
+    async def keep_line(self, call_ids: Sequence[str], lease_ms: int) -> list[Place]:
+        self._check()
+        return self._line.keep(call_ids, self.now_ms(), self.now_ms() + lease_ms)
 
     # -- calls
     async def get(self, call_id: str) -> CallRecord | None:
@@ -162,7 +187,8 @@ class MemoryRegistry:
     # -- endings
     async def enqueue_ending(self, call_id: str) -> None:
         self._check()
-        self._slots.release(call_id)
+        self._line.leave(call_id)
+        self._give_back(call_id)
         self._outbox.setdefault(call_id, self.now_ms())
         self._created.setdefault(call_id, self.now_ms())
 
@@ -208,6 +234,12 @@ class MemoryRegistry:
         for listeners in self._listeners.values():
             for listener in listeners:
                 listener.put_nowait(None)
+
+    def _give_back(self, call_id: str) -> None:
+        """A slot, if the call has one; who waits in line hears of it."""
+        if self._slots.release(call_id) and self._line:
+            for listener in self._listeners[LINE_TOPIC]:
+                listener.put_nowait("")
 
     def _check(self) -> None:
         if self.is_away:
