@@ -102,11 +102,12 @@ class Api:
         return JSONResponse({"workers": [_worker(view, now_ms) for view in await self._registry.workers()]})
 
     async def fleet(self, _: Request) -> Response:
-        return JSONResponse(fleet_of(await self._registry.workers(), self._registry.now_ms()))
+        waiting = len(await self._registry.keep_line([], 0))
+        return JSONResponse(fleet_of(await self._registry.workers(), self._registry.now_ms(), waiting))
 
 
-def fleet_of(views: list[WorkerView], now_ms: int) -> dict[str, int]:
-    """The fleet in five figures. `live_calls` counts calls that hold a slot; only serving workers offer capacity."""
+def fleet_of(views: list[WorkerView], now_ms: int, waiting: int) -> dict[str, int]:
+    """The fleet in figures. `live_calls` counts calls that hold a slot; only serving workers offer capacity."""
     fresh = [view for view in views if view.is_fresh(now_ms)]
     serving = [view for view in fresh if view.record.state is WorkerState.SERVING]
     used = sum(view.used for view in fresh)
@@ -116,6 +117,7 @@ def fleet_of(views: list[WorkerView], now_ms: int) -> dict[str, int]:
         "free": sum(max(0, view.record.capacity - view.used) for view in serving),
         "workers": len(fresh),
         "live_calls": used,
+        "waiting": waiting,
     }
 
 

@@ -1,9 +1,12 @@
-"""`GET /route`, nginx's question for every upgrade: where does this stream go? Reads only; may be asked twice."""
+"""`GET /route`, nginx's question for every upgrade: where does this stream go? Reads only; may be asked twice.
+
+A call that came through the line stays relayed to its end, wherever it is by now: its streams come to a gateway.
+"""
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from gateway.routing import AnswerHere, Refused, Route
+from gateway.routing import AnswerHere, Hold, Refused, Route, is_from_line
 from gateway.streams import RETRY_AFTER_S, Director
 from shared.sfvopi.closing import Refusal
 
@@ -20,11 +23,11 @@ class RouteEndpoint:
         path = request.headers.get("x-original-uri", "").partition("?")[0]  # a path, never a URL: nothing else to read
         if not path.startswith(self._prefix):
             return _refused(Refused(Refusal.UNKNOWN, "not a stream's path"))
-        _, decision = await self._director.direct(path.removeprefix(self._prefix))
+        token, decision = await self._director.direct(path.removeprefix(self._prefix))
         match decision:
-            case Route():
+            case Route() if not (token and is_from_line(token)):
                 return Response(status_code=204, headers={"X-Worker": decision.address})
-            case AnswerHere():
+            case Route() | Hold() | AnswerHere():
                 return Response(status_code=204, headers={"X-Worker": self._own_address(request)})
             case Refused():
                 return _refused(decision)

@@ -56,7 +56,7 @@ def _row(call: dict[str, Any]) -> list[str]:
     lasted = call.get("ended_at_ms") and (call["ended_at_ms"] - call["created_at_ms"]) / 1000
     return [
         *(call["call_id"], clock(call.get("created_at_ms", 0), with_date=True), call.get("direction", "")),
-        *(call.get("from_number", ""), call.get("to_number", ""), call.get("state", ""), outcome),
+        *(call.get("from_number", ""), call.get("to_number", ""), _call_state(call), outcome),
         *(f"{lasted:.1f} s" if lasted else "", call.get("worker_id", "")),
     ]
 
@@ -128,7 +128,8 @@ async def workers(as_json: JsonOption = False, api: ApiOption = "") -> None:
             for w in found
         ],
     )
-    return show(f"{whole['used']} of {whole['capacity']} slots in use, {whole['free']} free")
+    waiting = f", {whole['waiting']} callers in line" if whole.get("waiting") else ""
+    return show(f"{whole['used']} of {whole['capacity']} slots in use, {whole['free']} free{waiting}")
 
 
 @reported
@@ -152,6 +153,10 @@ def clock(at_ms: int, with_date: bool = False) -> str:
         return ""
     moment = datetime.fromtimestamp(at_ms / 1000).astimezone()
     return moment.strftime("%Y-%m-%d %H:%M:%S") if with_date else moment.strftime("%H:%M:%S.%f")[:-3]
+
+
+def _call_state(call: dict[str, Any]) -> str:
+    return "in line" if call.get("held") else str(call.get("state", ""))
 
 
 def _state(worker: dict[str, Any]) -> str:

@@ -91,7 +91,7 @@ async def test_workers_and_fleet_are_shown(house: Any) -> None:
         ("w3", "serving", 7, 0, False),
     ]
     fleet = (await house.inner.get("/api/fleet")).json()
-    assert fleet == {"capacity": 3, "used": 1, "free": 2, "workers": 2, "live_calls": 1}
+    assert fleet == {"capacity": 3, "used": 1, "free": 2, "workers": 2, "live_calls": 1, "waiting": 0}
 
 
 async def test_with_the_registry_away_the_api_says_so_and_readiness_too(open_house: Any) -> None:
