@@ -1,6 +1,8 @@
 """`GET /route`, nginx's question for every upgrade: where does this stream go? Reads only; may be asked twice.
 
-A call that came through the line stays relayed to its end, wherever it is by now: its streams come to a gateway.
+The second time it comes with `X-Failed-Worker`, the address that has just not taken the stream. Where media is to be
+relayed, every stream goes to this gateway, whose leg asks again.
+So does one of a call that came through the line, wherever it is by now: that call stays relayed to its end.
 """
 
 from starlette.requests import Request
@@ -14,18 +16,20 @@ from shared.sfvopi.closing import Refusal
 class RouteEndpoint:
     """204 with `X-Worker: ip:port`, or the status with which the stream is to be refused."""
 
-    def __init__(self, director: Director, stream_path: str, public_port: int) -> None:
+    def __init__(self, director: Director, stream_path: str, public_port: int, *, is_relayed: bool = False) -> None:
         self._director = director
         self._prefix = stream_path + "/"
         self._public_port = public_port
+        self._is_relayed = is_relayed
 
     async def take(self, request: Request) -> Response:
         path = request.headers.get("x-original-uri", "").partition("?")[0]  # a path, never a URL: nothing else to read
         if not path.startswith(self._prefix):
             return _refused(Refused(Refusal.UNKNOWN, "not a stream's path"))
-        token, decision = await self._director.direct(path.removeprefix(self._prefix))
+        failed_address = request.headers.get("x-failed-worker", "")
+        token, decision = await self._director.direct(path.removeprefix(self._prefix), failed_address)
         match decision:
-            case Route() if not (token and is_from_line(token)):
+            case Route() if not (self._is_relayed or (token and is_from_line(token))):
                 return Response(status_code=204, headers={"X-Worker": decision.address})
             case Route() | Hold() | AnswerHere():
                 return Response(status_code=204, headers={"X-Worker": self._own_address(request)})

@@ -70,6 +70,11 @@ def decide(token: StreamToken, record: CallRecord | None, workers: Sequence[Work
             return Refused(Refusal.UNKNOWN, "unknown_call")  # other tokens are signed only after RESERVED
 
 
+def past(failed_address: str, workers: Sequence[WorkerView]) -> list[WorkerView]:
+    """The workers without the one at this address, which has just not taken the stream: a hint for one decision."""
+    return [worker for worker in workers if worker.record.address != failed_address]
+
+
 def decide_without_registry(token: StreamToken, workers: Sequence[WorkerView], now_ms: int) -> Decision:
     """The same while the registry is away: by the signed token and the workers last heard of."""
     if is_for_gateway(token):

@@ -19,7 +19,17 @@ from gateway.holding import Holding
 from gateway.leg import Leg
 from gateway.notebook import Notebook
 from gateway.prompt import Prompt
-from gateway.routing import AnswerHere, Decision, Hold, Refused, Route, decide, decide_without_registry, is_for_gateway
+from gateway.routing import (
+    AnswerHere,
+    Decision,
+    Hold,
+    Refused,
+    Route,
+    decide,
+    decide_without_registry,
+    is_for_gateway,
+    past,
+)
 from shared.calls.outcome import Reason
 from shared.calls.timeline import TimelineEvent
 from shared.fleet.worker import WorkerView
@@ -43,19 +53,19 @@ class Director:
         self.last_workers: list[WorkerView] = []
         """As last heard of, for when the registry is away; kept fresh by the heartbeat."""
 
-    async def direct(self, text: str) -> tuple[StreamToken | None, Decision]:
-        """The token behind the text, if it is good, and what to do with its stream."""
+    async def direct(self, text: str, failed_address: str = "") -> tuple[StreamToken | None, Decision]:
+        """The token behind the text, if it is good, and what to do with its stream; not to the worker that failed."""
         try:
             token = verify_token(text, self._secrets, self._registry.now_ms())
         except TokenRejected as rejected:
             self._meter.count(TOKENS_REFUSED, fault=rejected.fault)
             self._meter.count(ROUTES, result="token")
             return None, Refused(Refusal.BAD_TOKEN, "token")
-        decision = await self._decide(token)
+        decision = await self._decide(token, failed_address)
         self._meter.count(ROUTES, result=_label(decision))
         return token, decision
 
-    async def _decide(self, token: StreamToken) -> Decision:
+    async def _decide(self, token: StreamToken, failed_address: str) -> Decision:
         if is_for_gateway(token):
             return decide(token, None, [], self._registry.now_ms())
         try:
@@ -63,8 +73,8 @@ class Director:
             self.last_workers = await self._registry.workers()
         except RegistryAway:
             self._meter.count(REGISTRY_ERRORS)
-            return decide_without_registry(token, self.last_workers, self._registry.now_ms())
-        return decide(token, record, self.last_workers, self._registry.now_ms())
+            return decide_without_registry(token, past(failed_address, self.last_workers), self._registry.now_ms())
+        return decide(token, record, past(failed_address, self.last_workers), self._registry.now_ms())
 
 
 class Streams:
