@@ -8,7 +8,8 @@ gateways, gets one call.
 What becomes of a call that cannot be placed is its number's policy. By default it is refused on the primary, so that
 the carrier asks the fallback; the call stays open (RINGING), since a slot may be free by then. The fallback never
 refuses: its caller hears a busy message from a gateway, or is sent to another server, and the call ends for that
-reason there and then.
+reason there and then; or he is held: he gets a place in line, and a stream to a gateway, which keeps it (`line.py`).
+Whoever is new gets a slot only if there is one more than those who wait in line can use.
 """
 
 import math
@@ -17,7 +18,7 @@ from enum import StrEnum
 from typing import Any
 
 from shared.calls.outcome import Reason
-from shared.calls.record import NO_CAPACITY_DETAIL, CallRecord
+from shared.calls.record import HELD_DETAIL, NO_CAPACITY_DETAIL, CallRecord
 from shared.calls.state import CallEvent, CallState
 from shared.registry import Registry, RegistryAway
 from shared.registry.endings import end_call
@@ -30,8 +31,11 @@ from shared.telemetry.catalogue import CALLS
 from shared.telemetry.meter import Meter
 from shared.tokens import StreamToken, sign_token
 
-GATEWAY_ITSELF = ""  # as a token's worker: the stream is answered by whichever gateway it reaches
+# as a token's worker: the stream is answered by whichever gateway it reaches, with the busy message, …
+GATEWAY_ITSELF = ""
+IN_LINE = "~line"  # … or, for a caller who waits in line, until a worker has a slot; no worker has this id
 BUSY_TOKEN_S = 120  # a busy message is heard at once or never
+PLACE_S = 10  # a place in line waits so long for its stream, which comes within one or two
 
 
 class Verdict(StrEnum):
@@ -39,6 +43,7 @@ class Verdict(StrEnum):
 
     RESERVED = "reserved"
     REPEATED = "repeated"  # it has its slot, or its stream, already
+    HELD = "held"  # a place in line
     REFUSED = "refused"  # no capacity: the carrier shall ask the fallback
     BUSY_MESSAGE = "busy_message"
     REDIRECTED = "redirected"  # to another server
@@ -90,16 +95,18 @@ def decide(
             return without_room(overflow, is_fallback=is_fallback)
 
 
-def without_room(overflow: Overflow, *, is_fallback: bool) -> Verdict:
-    """What becomes of a call that cannot be placed."""
+def without_room(overflow: Overflow, *, is_fallback: bool, has_line: bool = True) -> Verdict:
+    """What becomes of a call that cannot be placed. Without a line (the registry keeps it), who is held hears busy."""
     if overflow is Overflow.REDIRECT:
         return Verdict.REDIRECTED
+    if overflow is Overflow.HOLD:
+        return Verdict.HELD if has_line else Verdict.BUSY_MESSAGE
     return Verdict.BUSY_MESSAGE if is_fallback or overflow is Overflow.BUSY else Verdict.REFUSED
 
 
-def own_number(webhook: AnswerWebhook) -> str:
+def own_number(call: AnswerWebhook | CallRecord) -> str:
     """The number of ours that the call goes to or comes from: it chooses bot and format."""
-    return webhook.from_number if webhook.direction == "OUTBOUND" else webhook.to_number
+    return call.from_number if call.direction == "OUTBOUND" else call.to_number
 
 
 def parties(webhook: AnswerWebhook | HangupWebhook | RingWebhook) -> dict[str, Any]:
@@ -128,15 +135,14 @@ class Admission:
         try:
             return await self._place(webhook, plan, is_fallback)
         except RegistryAway:
-            verdict = without_room(plan.overflow, is_fallback=is_fallback)
+            verdict = without_room(plan.overflow, is_fallback=is_fallback, has_line=False)
             told = self._told(verdict, webhook.call_uuid, plan)
             return Admitted(verdict, told) if told else Admitted(Verdict.REGISTRY_AWAY)
 
     async def _place(self, webhook: AnswerWebhook, plan: NumberPlan, is_fallback: bool) -> Admitted:
-        call_id = webhook.call_uuid
-        reservation = await self._registry.reserve(
-            call_id, round(self._settings.attach_by_s * 1000), number=own_number(webhook), ceiling=plan.ceiling
-        )
+        call_id, number = webhook.call_uuid, own_number(webhook)
+        hold_ms = round(self._settings.attach_by_s * 1000)
+        reservation = await self._registry.reserve(call_id, hold_ms, number=number, ceiling=plan.ceiling, in_turn=True)
         changes = parties(webhook) | {
             "bot": plan.bot,
             "codec": str(plan.format.codec),
@@ -148,7 +154,8 @@ class Admission:
                 call_id, CallEvent.ANSWER, {**changes, "worker_id": reservation.worker_id, "detail": ""}
             )
         else:
-            moved = await self._registry.move(call_id, CallEvent.RING, {**changes, "detail": NO_CAPACITY_DETAIL})
+            detail = HELD_DETAIL if plan.overflow is Overflow.HOLD else NO_CAPACITY_DETAIL
+            moved = await self._registry.move(call_id, CallEvent.RING, {**changes, "detail": detail})
         verdict = decide(
             moved.before,
             has_slot=reservation is not None,
@@ -161,6 +168,10 @@ class Admission:
         if told := self._told(verdict, call_id, plan):
             await end_refused(self._registry, self._meter, call_id, TOLD[verdict], changes)
             return Admitted(verdict, told)
+        if verdict is Verdict.HELD:
+            since_ms, lease_ms = self._registry.now_ms(), PLACE_S * 1000
+            await self._registry.join_line(call_id, since_ms, lease_ms, number=number, ceiling=plan.ceiling)
+            return Admitted(verdict, self._hold_answer(call_id, plan))
         if not verdict.is_placed or moved.record is None:
             return Admitted(verdict)
         attach_by_ms = reservation.expires_at_ms if reservation else self._registry.now_ms()
@@ -198,18 +209,25 @@ class Admission:
         until_ms = self._registry.now_ms() + BUSY_TOKEN_S * 1000
         return self._answer(StreamToken(call_id, GATEWAY_ITSELF, format, until_ms, until_ms))
 
-    def _answer(self, token: StreamToken) -> StreamAnswer:
+    def _hold_answer(self, call_id: str, plan: NumberPlan) -> StreamAnswer:
+        """A stream that a gateway holds until a worker has a slot, and that is the call's own from then on."""
+        attach_by_ms = self._registry.now_ms() + round((plan.hold_max_s + self._settings.attach_by_s) * 1000)
+        valid_until_ms = attach_by_ms + round((self._settings.max_call_s + CallLimits.TOKEN_GRACE_S) * 1000)
+        token = StreamToken(call_id, IN_LINE, plan.format, attach_by_ms, valid_until_ms)
+        return self._answer(token, waits_s=plan.hold_max_s)
+
+    def _answer(self, token: StreamToken, *, waits_s: float = 0) -> StreamAnswer:
         settings = self._settings
         url = f"{settings.public_wss_url.rstrip('/')}/{sign_token(token, settings.token_keys[0])}"
-        return self._answer_at(url, token.call_id, token.format)
+        return self._answer_at(url, token.call_id, token.format, waits_s=waits_s)
 
-    def _answer_at(self, url: str, call_id: str, format: AudioFormat) -> StreamAnswer:
+    def _answer_at(self, url: str, call_id: str, format: AudioFormat, *, waits_s: float = 0) -> StreamAnswer:
         settings = self._settings
         return StreamAnswer(
             url=url,
             format=format,
             direction="BOTH",
-            stream_timeout_s=math.ceil(settings.max_call_s) + CallLimits.STREAM_GRACE_S,
+            stream_timeout_s=math.ceil(settings.max_call_s + waits_s) + CallLimits.STREAM_GRACE_S,
             extra_headers={"X-Call-UUID": call_id},
             bidirectional=True if settings.bidirectional else None,
             keep_call_alive=True if settings.keep_call_alive else None,
@@ -217,9 +235,15 @@ class Admission:
 
 
 async def end_refused(
-    registry: Registry, meter: Meter, call_id: str, reason: Reason, changes: dict[str, Any] | None = None
+    registry: Registry,
+    meter: Meter,
+    call_id: str,
+    reason: Reason,
+    changes: dict[str, Any] | None = None,
+    *,
+    fence: int | None = None,
 ) -> None:
     """The call gets this and nothing else. Counted once, whoever comes first."""
-    ended = await end_call(registry, call_id, reason, changes)
+    ended = await end_call(registry, call_id, reason, changes, fence=fence)
     if ended.moved and ended.record and ended.record.result:
         meter.count(CALLS, result=ended.record.result, reason=reason)

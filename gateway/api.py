@@ -120,10 +120,11 @@ class Api:
         return JSONResponse({"order": str(order), "worker": _worker(view, now_ms)})
 
     async def fleet(self, _: Request) -> Response:
-        return JSONResponse(fleet_of(await self._registry.workers(), self._registry.now_ms()))
+        waiting = len(await self._registry.keep_line([], 0))
+        return JSONResponse(fleet_of(await self._registry.workers(), self._registry.now_ms(), waiting))
 
 
-def fleet_of(views: list[WorkerView], now_ms: int) -> dict[str, int]:
+def fleet_of(views: list[WorkerView], now_ms: int, waiting: int) -> dict[str, int]:
     """The fleet in figures. `live_calls` counts calls that hold a slot; only serving workers offer capacity.
 
     `free` is what new calls find now, less than the capacity leaves if workers are loaded.
@@ -138,6 +139,7 @@ def fleet_of(views: list[WorkerView], now_ms: int) -> dict[str, int]:
         "workers": len(fresh),
         "live_calls": used,
         "drift": sum(view.record.drift for view in fresh),
+        "waiting": waiting,
     }
 
 

@@ -10,9 +10,12 @@ from starlette.routing import BaseRoute, Route, WebSocketRoute
 
 from gateway.admission import Admission
 from gateway.api import Api
+from gateway.attaching import Attaching
 from gateway.hangups import Hangups
+from gateway.holding import Holding
+from gateway.line import Line
 from gateway.notebook import Notebook
-from gateway.prompt import read_busy_prompt
+from gateway.prompt import read_busy_prompt, read_hold_prompt
 from gateway.route import RouteEndpoint
 from gateway.streams import Director, Streams
 from gateway.webhooks import Webhooks
@@ -41,6 +44,7 @@ class Gateway:
     hangups: Hangups
     director: Director
     streams: Streams
+    line: Line
     side_tasks: SideTasks
     heartbeat_s: float
     public: Starlette
@@ -50,6 +54,8 @@ class Gateway:
         """Needs a running loop."""
         self.side_tasks.start("heartbeat", self._heartbeat())
         self.side_tasks.start("notebook", self.notebook.run())
+        self.side_tasks.start("line", self.line.run())
+        self.side_tasks.start("line_nudges", self.line.listen())
         self.side_tasks.start("loop_lag", sample_loop_lag(self.meter))
 
     async def _heartbeat(self) -> None:
@@ -77,6 +83,7 @@ class Gateway:
     async def close(self) -> None:
         """Stop side tasks, do what waited for the registry, write what is noted, give the registry's sockets back."""
         await self.side_tasks.stop()
+        await self.line.close()
         await self.hangups.close()
         await self.notebook.close()
         await self.registry.close()
@@ -93,7 +100,11 @@ def build(settings: GatewaySettings, registry: Registry, *, public_port: int = 0
     hangups = Hangups(registry, notebook, meter)
     admission = Admission(registry, settings, numbers, meter)
     director = Director(registry, settings.token_keys, meter)
-    streams = Streams(director, registry, notebook, meter, read_busy_prompt(settings.busy_wav))
+    busy_prompt, music = read_busy_prompt(settings.busy_wav), read_hold_prompt(settings.hold_wav)
+    attaching = Attaching(registry, lambda: director.last_workers, notebook, meter)
+    line = Line(registry, settings, numbers, meter)
+    holding = Holding(line, attaching, registry, notebook, meter, music, busy_prompt)
+    streams = Streams(director, registry, notebook, meter, attaching, holding, busy_prompt)
     webhooks = Webhooks(admission, hangups, registry, notebook, meter, settings.webhook_keys)
     api = Api(registry, meter, settings.api_token.get_secret_value(), source)
     stream_path = urlsplit(settings.public_wss_url).path.rstrip("/")
@@ -109,6 +120,7 @@ def build(settings: GatewaySettings, registry: Registry, *, public_port: int = 0
         hangups=hangups,
         director=director,
         streams=streams,
+        line=line,
         side_tasks=SideTasks(health),
         heartbeat_s=settings.heartbeat_s,
         public=_app([*webhooks.routes(), WebSocketRoute(stream_path + "/{token}", streams.take)]),

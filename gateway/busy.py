@@ -5,6 +5,7 @@ the end, and closes. What the carrier sends meanwhile is read and thrown away.
 """
 
 import asyncio
+import contextlib
 from collections.abc import Sequence
 
 from gateway.ends import End, EndClosed
@@ -21,7 +22,7 @@ async def say_busy(carrier: End, frames: Sequence[str]) -> bool:
     """Play the frames and close with 1000. Whether the caller stayed to the end."""
     has_begun = asyncio.Event()
     listening = asyncio.create_task(_listen(carrier, has_begun), name="busy:listen")
-    speaking = asyncio.create_task(_speak(carrier, frames, has_begun), name="busy:speak")
+    speaking = asyncio.create_task(speak(carrier, frames, has_begun), name="busy:speak")
     deadline_s = START_DEADLINE_S + len(frames) * FRAME_S + TAIL_S + STALL_S
     try:
         done, _ = await asyncio.wait([listening, speaking], timeout=deadline_s, return_when=asyncio.FIRST_COMPLETED)
@@ -43,13 +44,10 @@ async def _listen(carrier: End, has_begun: asyncio.Event) -> None:
         return
 
 
-async def _speak(carrier: End, frames: Sequence[str], has_begun: asyncio.Event) -> bool:
+async def speak(carrier: End, frames: Sequence[str], has_begun: asyncio.Event) -> bool:
+    """Play the frames once the carrier has begun. Whether the caller stayed to the end."""
     loop = asyncio.get_running_loop()
-    try:
-        async with asyncio.timeout(START_DEADLINE_S):
-            await has_begun.wait()
-    except TimeoutError:
-        pass
+    await until_begun(has_begun)
     began = loop.time()
     try:
         for number, frame in enumerate(frames):
@@ -59,3 +57,10 @@ async def _speak(carrier: End, frames: Sequence[str], has_begun: asyncio.Event) 
         return False
     await asyncio.sleep(began + len(frames) * FRAME_S + TAIL_S - loop.time())
     return True
+
+
+async def until_begun(has_begun: asyncio.Event) -> None:
+    """Until the carrier has said something, or has had its time."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(START_DEADLINE_S):
+            await has_begun.wait()

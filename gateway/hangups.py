@@ -46,6 +46,8 @@ def reason_of(hangup: HangupWebhook, record: CallRecord | None) -> Reason:
     """Why the call ended, if it was this webhook that ended it."""
     if record and record.was_refused:
         return Reason.NO_CAPACITY  # whatever the carrier makes of it
+    if record and record.is_held:
+        return Reason.ABANDONED
     if record and record.state is CallState.RESERVED and hangup.duration_s >= SILENCE_S:
         return Reason.NEVER_ATTACHED  # the caller listened to nothing and gave up
     known = REASON_OF_CARRIER_STATUS.get(hangup.call_status.upper())

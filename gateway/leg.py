@@ -6,6 +6,8 @@ end is; what is in the lane still goes out, then the other end is closed with th
 A worker that dies ends no call: it is cut off, another one is attached, is shown the carrier's `start`, and the two
 go on. The carrier's frames are read all the while, so its lane outlives workers; a worker's own lane dies with it,
 and so nothing that an old one still says is heard behind a new one.
+
+A leg may begin without a worker: its caller is held. Until there is one, only the carrier's `start` is kept.
 """
 
 import asyncio
@@ -52,8 +54,9 @@ class LegEnd:
         return self.by is Side.WORKER and self.code in WORKER_LOST
 
 
-AttachAgain = Callable[["Leg", LegEnd], Coroutine[Any, Any, WorkerEnd | LegEnd]]
-"""A stream to another worker, or how the leg shall end."""
+Attachment = Coroutine[Any, Any, WorkerEnd | LegEnd]
+"""A stream to a worker, or how the leg shall end."""
+AttachAgain = Callable[["Leg", LegEnd], Attachment]
 
 
 class Leg:
@@ -65,7 +68,9 @@ class Leg:
         self._token = token
         self._headers = headers
         self._meter = meter
-        self._start: Frame | None = None  # the carrier's last `start`
+        self.start: Frame | None = None  # the carrier's last
+        self.has_begun = asyncio.Event()  # the carrier has sent something
+        self._is_held = False
         self._cut: asyncio.Future[LegEnd] = asyncio.get_running_loop().create_future()
         self._now = asyncio.get_running_loop().time
         self._log = get_logger(__name__).bind(call_id=call_id)
@@ -76,20 +81,41 @@ class Leg:
         self.worker_id = route.worker_id
         return worker
 
+    @property
+    def is_cut(self) -> bool:
+        return self._cut.done()
+
     def cut(self, code: int) -> None:
         """End the leg from outside, at once."""
         if not self._cut.done():
             self._cut.set_result(LegEnd(Side.GATEWAY, code))
 
-    async def run(self, carrier: End, worker: WorkerEnd, attach_again: AttachAgain) -> LegEnd:
-        """Copy frames both ways until the call is over, at however many workers; then both ends are closed."""
+    async def run(
+        self,
+        carrier: End,
+        worker: WorkerEnd | None,
+        attach_again: AttachAgain,
+        attach_first: Callable[[], Attachment] | None = None,
+    ) -> LegEnd:
+        """Copy frames both ways until the call is over, at however many workers; then both ends are closed.
+
+        Without a `worker`, the caller is held until `attach_first` has one.
+        """
         to_worker = self._lane("to_worker")
-        hearing = self._task("from_carrier", _read(carrier, to_worker, Side.CARRIER, self._keep_start))
+        self._is_held = worker is None
+        hearing = self._task("from_carrier", _read(carrier, to_worker, Side.CARRIER, self._hear))
         ended = LegEnd(Side.GATEWAY, CloseCode.GOING_AWAY)
         try:
             last: Frame | None = None
             lost_in_a_row = 0
-            while True:
+            if worker is None and attach_first is not None:
+                found = await self._find(attach_first(), hearing)
+                if isinstance(found, LegEnd):
+                    ended = found
+                else:
+                    worker, last = found, self.start
+                self._is_held = False
+            while worker is not None:
                 attached_at = self._now()
                 ended = await self._relay(hearing, carrier, to_worker, worker, last)
                 lost_in_a_row = 1 if self._now() - attached_at >= STEADY_S else lost_in_a_row + 1
@@ -97,11 +123,11 @@ class Leg:
                     break
                 worker.abort()
                 to_worker.hold()
-                found = await self._find(attach_again, ended, hearing)
+                found = await self._find(attach_again(self, ended), hearing)
                 if isinstance(found, LegEnd):
                     ended = found
                     break
-                worker, last = found, self._start
+                worker, last = found, self.start
                 ended = LegEnd(Side.GATEWAY, CloseCode.GOING_AWAY)
                 to_worker.go_on(self._now())
         finally:
@@ -111,11 +137,9 @@ class Leg:
         self._log.info("leg ended", by=ended.by, code=ended.code)
         return ended
 
-    async def _find(
-        self, attach_again: AttachAgain, ended: LegEnd, hearing: "asyncio.Task[LegEnd]"
-    ) -> WorkerEnd | LegEnd:
-        """Another worker, unless the carrier leaves, or we are cut, before there is one."""
-        attaching = self._task("attach_again", attach_again(self, ended))
+    async def _find(self, attachment: Attachment, hearing: "asyncio.Task[LegEnd]") -> WorkerEnd | LegEnd:
+        """A worker, unless the carrier leaves, or we are cut, before there is one."""
+        attaching = self._task("attach", attachment)
         anything: list[asyncio.Future[Any]] = [attaching, hearing, self._cut]
         try:
             await asyncio.wait(anything, return_when=asyncio.FIRST_COMPLETED)
@@ -162,9 +186,11 @@ class Leg:
                 return reader.result()
         return LegEnd(Side.WORKER if writers[Side.CARRIER].done() else Side.CARRIER, LOST)
 
-    async def _close(self, ended: LegEnd, carrier: End, worker: End) -> None:
+    async def _close(self, ended: LegEnd, carrier: End, worker: End | None) -> None:
         code = carried_over(ended.code)
-        if ended.by is Side.CARRIER:
+        if worker is None:
+            await carrier.close(code, ended.reason)
+        elif ended.by is Side.CARRIER:
             # its own stream is over; closing it as well only tidies up
             await asyncio.gather(worker.close(code, ended.reason), carrier.close(code))
         else:
@@ -176,25 +202,28 @@ class Leg:
 
         return Lane(dropped, self._now)
 
-    def _keep_start(self, frame: Frame) -> None:
+    def _hear(self, frame: Frame) -> bool:
+        """Whether a worker shall have this frame."""
         if is_start(frame):
-            self._start = frame
+            self.start = frame
+        self.has_begun.set()
+        return not self._is_held
 
     def _task(self, name: str, work: Coroutine[Any, Any, T]) -> "asyncio.Task[T]":
         return asyncio.create_task(work, name=f"leg:{self.call_id}:{name}")
 
 
-def _ignore(_: Frame) -> None:
-    pass
+def _take_all(_: Frame) -> bool:
+    return True
 
 
-async def _read(source: End, lane: Lane, side: Side, seen: Callable[[Frame], None] = _ignore) -> LegEnd:
+async def _read(source: End, lane: Lane, side: Side, takes: Callable[[Frame], bool] = _take_all) -> LegEnd:
     clock = asyncio.get_running_loop().time
     try:
         while True:
             frame = await source.receive()
-            seen(frame)
-            lane.put(frame, clock())
+            if takes(frame):
+                lane.put(frame, clock())
     except EndClosed as closed:
         return LegEnd(side, closed.code, closed.reason)
     except LaneOverflow:

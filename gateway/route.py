@@ -2,12 +2,13 @@
 
 The second time it comes with `X-Failed-Worker`, the address that has just not taken the stream. Where media is to be
 relayed, every stream goes to this gateway, whose leg asks again.
+So does one of a call that came through the line, wherever it is by now: that call stays relayed to its end.
 """
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from gateway.routing import AnswerHere, Refused, Route
+from gateway.routing import AnswerHere, Hold, Refused, Route, is_from_line
 from gateway.streams import RETRY_AFTER_S, Director
 from shared.sfvopi.closing import Refusal
 
@@ -26,11 +27,11 @@ class RouteEndpoint:
         if not path.startswith(self._prefix):
             return _refused(Refused(Refusal.UNKNOWN, "not a stream's path"))
         failed_address = request.headers.get("x-failed-worker", "")
-        _, decision = await self._director.direct(path.removeprefix(self._prefix), failed_address)
+        token, decision = await self._director.direct(path.removeprefix(self._prefix), failed_address)
         match decision:
-            case Route() if not self._is_relayed:
+            case Route() if not (self._is_relayed or (token and is_from_line(token))):
                 return Response(status_code=204, headers={"X-Worker": decision.address})
-            case Route() | AnswerHere():
+            case Route() | Hold() | AnswerHere():
                 return Response(status_code=204, headers={"X-Worker": self._own_address(request)})
             case Refused():
                 return _refused(decision)

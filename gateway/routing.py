@@ -6,7 +6,7 @@ It only reads, may be asked any number of times, and changes nothing. The worker
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from gateway.admission import GATEWAY_ITSELF
+from gateway.admission import GATEWAY_ITSELF, IN_LINE
 from shared.calls.record import CallRecord
 from shared.calls.state import CallState
 from shared.fleet.selector import best_worker
@@ -29,6 +29,13 @@ class AnswerHere:
 
 
 @dataclass(frozen=True, slots=True)
+class Hold:
+    """The stream is held by a gateway until it is the caller's turn. No record: the registry does not tell."""
+
+    record: CallRecord | None
+
+
+@dataclass(frozen=True, slots=True)
 class Refused:
     """The stream is refused: with this status, for this reason (a value of `STREAM_REFUSALS`)."""
 
@@ -36,27 +43,31 @@ class Refused:
     why: str
 
 
-Decision = Route | AnswerHere | Refused
+Decision = Route | AnswerHere | Hold | Refused
 
 
 def decide(token: StreamToken, record: CallRecord | None, workers: Sequence[WorkerView], now_ms: int) -> Decision:
     """Where the stream of a verified token goes."""
     if is_for_gateway(token):
         return AnswerHere() if now_ms <= token.attach_by_ms else Refused(Refusal.FORBIDDEN, "not_attached_in_time")
+    if record is None and is_from_line(token):
+        return Hold(None)
     if record is None:  # perhaps the registry was restarted empty: if the call lives, its worker knows it
         known = _by_id(token.worker_id, workers)
         return _route(known) if known else Refused(Refusal.UNKNOWN, "unknown_call")
     match record.state:
         case CallState.ENDED:
             return Refused(Refusal.FORBIDDEN, "ended")
-        case CallState.RESERVED if now_ms > token.attach_by_ms:
+        case CallState.RINGING | CallState.RESERVED if now_ms > token.attach_by_ms:
             return Refused(Refusal.FORBIDDEN, "not_attached_in_time")
+        case CallState.RINGING | CallState.RESERVED if is_from_line(token):
+            return Hold(record)
         case CallState.RESERVED:
             return _to_slot(record.worker_id or token.worker_id, workers, now_ms)
         case CallState.ACTIVE | CallState.DETACHED:
-            return _to_session(record.worker_id, workers, now_ms)
+            return to_session(record.worker_id, workers, now_ms)
         case _:
-            return Refused(Refusal.UNKNOWN, "unknown_call")  # a token is signed only after RESERVED
+            return Refused(Refusal.UNKNOWN, "unknown_call")  # other tokens are signed only after RESERVED
 
 
 def past(failed_address: str, workers: Sequence[WorkerView]) -> list[WorkerView]:
@@ -68,6 +79,8 @@ def decide_without_registry(token: StreamToken, workers: Sequence[WorkerView], n
     """The same while the registry is away: by the signed token and the workers last heard of."""
     if is_for_gateway(token):
         return decide(token, None, workers, now_ms)
+    if is_from_line(token):
+        return Hold(None)
     known = _by_id(token.worker_id, workers)
     return _route(known) if known else Refused(Refusal.UNAVAILABLE, "registry_away")
 
@@ -75,6 +88,11 @@ def decide_without_registry(token: StreamToken, workers: Sequence[WorkerView], n
 def is_for_gateway(token: StreamToken) -> bool:
     """Whether the token was made for a busy message."""
     return token.worker_id == GATEWAY_ITSELF
+
+
+def is_from_line(token: StreamToken) -> bool:
+    """Whether the token was made for a caller who had to wait; it is good for the call that follows, too."""
+    return token.worker_id == IN_LINE
 
 
 def _to_slot(worker_id: str, workers: Sequence[WorkerView], now_ms: int) -> Decision:
@@ -89,7 +107,7 @@ def _to_slot(worker_id: str, workers: Sequence[WorkerView], now_ms: int) -> Deci
     return Refused(Refusal.UNAVAILABLE, "draining" if drains else "full")
 
 
-def _to_session(worker_id: str, workers: Sequence[WorkerView], now_ms: int) -> Decision:
+def to_session(worker_id: str, workers: Sequence[WorkerView], now_ms: int) -> Route | Refused:
     """To the worker that has the session, fresh or not: a lease that was not renewed ends no live call."""
     holder = _by_id(worker_id, workers) or best_worker(workers, now_ms)
     return _route(holder) if holder else Refused(Refusal.UNAVAILABLE, "full")

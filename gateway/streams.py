@@ -15,10 +15,21 @@ from gateway.admission import end_refused
 from gateway.attaching import Attaching
 from gateway.busy import say_busy
 from gateway.ends import CarrierEnd, WorkerEnd, WorkerRefused, headers_to_pass
+from gateway.holding import Holding
 from gateway.leg import Leg
 from gateway.notebook import Notebook
 from gateway.prompt import Prompt
-from gateway.routing import AnswerHere, Decision, Refused, Route, decide, decide_without_registry, is_for_gateway, past
+from gateway.routing import (
+    AnswerHere,
+    Decision,
+    Hold,
+    Refused,
+    Route,
+    decide,
+    decide_without_registry,
+    is_for_gateway,
+    past,
+)
 from shared.calls.outcome import Reason
 from shared.calls.timeline import TimelineEvent
 from shared.fleet.worker import WorkerView
@@ -70,14 +81,22 @@ class Streams:
     """Serves streams, and holds the legs that are up."""
 
     def __init__(
-        self, director: Director, registry: Registry, notebook: Notebook, meter: Meter, busy_prompt: Prompt
+        self,
+        director: Director,
+        registry: Registry,
+        notebook: Notebook,
+        meter: Meter,
+        attaching: Attaching,
+        holding: Holding,
+        busy_prompt: Prompt,
     ) -> None:
         self._director = director
         self._registry = registry
         self._notebook = notebook
         self._meter = meter
         self._busy_prompt = busy_prompt
-        self._attaching = Attaching(registry, lambda: director.last_workers, notebook, meter)
+        self._attaching = attaching
+        self._holding = holding
         self._legs: set[Leg] = set()
         self._busy: set[CarrierEnd] = set()
         self._closings: set[asyncio.Task[None]] = set()
@@ -114,6 +133,8 @@ class Streams:
         match decision:
             case Route() if token:
                 await self._relay(websocket, token, text, decision)
+            case Hold() if token:
+                await self._hold(websocket, token, text, decision)
             case AnswerHere() if token:
                 await self._say_busy(websocket, token)
             case Refused():
@@ -149,6 +170,15 @@ class Streams:
                 raise
             return
         await leg.run(CarrierEnd(websocket), worker, self._attaching.attach_again)
+
+    async def _hold(self, websocket: WebSocket, token: StreamToken, text: str, hold: Hold) -> None:
+        leg = Leg(token.call_id, text, headers_to_pass(websocket.headers), self._meter)
+        try:
+            await websocket.accept()
+        except (WebSocketDisconnect, OSError, RuntimeError):
+            return  # the carrier left
+        with self._held(leg):
+            await self._holding.run(leg, CarrierEnd(websocket), token, hold.record)
 
     async def _say_busy(self, websocket: WebSocket, token: StreamToken) -> None:
         try:
@@ -193,5 +223,7 @@ def _label(decision: Decision) -> str:
             return "routed"
         case AnswerHere():
             return "busy_message"
+        case Hold():
+            return "held"
         case Refused():
             return decision.why

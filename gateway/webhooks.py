@@ -31,6 +31,7 @@ RETRY_AFTER = {"Retry-After": "1"}
 _RESULTS: dict[Verdict, str] = {
     Verdict.RESERVED: "accepted",
     Verdict.REPEATED: "duplicate",
+    Verdict.HELD: "accepted",
     Verdict.BUSY_MESSAGE: "refused",
     Verdict.REDIRECTED: "refused",
     Verdict.REFUSED: "refused",
@@ -131,7 +132,7 @@ class Webhooks:
             self._meter.observe(ANSWER_SECONDS, took_s)
             self._notebook.figures(call_id, answer_ms=took_ms)
             write(call_id, TimelineEvent.RESERVED, worker_id=admitted.worker_id)
-        elif not admitted.verdict.is_placed:
+        elif not admitted.verdict.is_placed and admitted.verdict is not Verdict.HELD:
             write(call_id, TimelineEvent.REFUSED, reason=admitted.verdict)
 
     # -- hangup and ring: the carrier ignores what we say

@@ -27,6 +27,7 @@ class Reason(StrEnum):
     BUSY_MESSAGE = "busy_message"  # heard a busy message instead of a bot
     REDIRECTED = "redirected"  # sent to another stream URL, by policy
     NO_CAPACITY = "no_capacity"  # refused at the webhook
+    ABANDONED = "abandoned"  # the caller hung up while waiting in line
     NO_ANSWER = "no_answer"  # carrier: NO_ANSWER
     BUSY = "busy"  # carrier: BUSY
     CANCELED = "canceled"  # carrier: CANCELED
@@ -50,6 +51,7 @@ RESULT_OF: dict[Reason, Result] = {
     Reason.BUSY_MESSAGE: Result.REFUSED,
     Reason.REDIRECTED: Result.REFUSED,
     Reason.NO_CAPACITY: Result.REFUSED,
+    Reason.ABANDONED: Result.REFUSED,
     Reason.NO_ANSWER: Result.UNANSWERED,
     Reason.BUSY: Result.UNANSWERED,
     Reason.CANCELED: Result.UNANSWERED,

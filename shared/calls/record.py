@@ -15,6 +15,7 @@ from shared.sfvopi.formats import AudioFormat, Codec
 
 SCHEMA = 2
 NO_CAPACITY_DETAIL = "no worker could take it when it was answered"
+HELD_DETAIL = "waits in line for a worker"
 RESULT_BY_NAME: dict[str, Result] = {str(reason): result for reason, result in RESULT_OF.items()}
 
 
@@ -30,7 +31,7 @@ class CallRecord:
     from_number: str = ""
     to_number: str = ""
     request_uuid: str = ""  # outbound only
-    answered_at_ms: int = 0  # when we answered the webhook, by Redis' clock
+    answered_at_ms: int = 0  # when we answered the webhook, or it was this call's turn in line, by Redis' clock
     # from the answer
     bot: str = ""  # module:function, as configured for the number
     codec: str = Codec.PCMA
@@ -76,6 +77,11 @@ class CallRecord:
         return self.state is CallState.RINGING and self.detail == NO_CAPACITY_DETAIL
 
     @property
+    def is_held(self) -> bool:
+        """The caller waits in line, at a gateway, for a slot."""
+        return self.state is CallState.RINGING and self.detail == HELD_DETAIL
+
+    @property
     def is_hung_up(self) -> bool:
         """The carrier's hangup webhook has come."""
         return self.carrier_duration_s >= 0
@@ -85,9 +91,10 @@ class CallRecord:
         return replace(self, **changes)
 
     def to_dict(self) -> dict[str, Any]:
-        """All fields as JSON-ready values, and `result`."""
+        """All fields as JSON-ready values, `result`, and whether the call is `held`."""
         plain = {f.name: getattr(self, f.name) for f in fields(self)}
         plain["state"] = str(self.state)
         plain["figures"] = dict(self.figures)
         plain["result"] = str(self.result or "")
+        plain["held"] = self.is_held
         return plain

@@ -4,7 +4,8 @@ A call is first heard of by a webhook (ring, answer, or a hangup that is all we 
 slot (RESERVED); the stream attaches to a worker (ACTIVE); a stream that closes without a hangup leaves the call
 DETACHED until it comes back or is given up. ENDED is for good: it is the tombstone that refuses late streams.
 
-An answer that is refused ends nothing: the call rings on (RINGING), for the carrier may ask the fallback.
+An answer that is refused ends nothing: the call rings on (RINGING), for the carrier may ask the fallback. So does
+one whose caller waits in line, until its turn is the ANSWER.
 A repeated webhook or a returning stream is a self-loop in the table. A pair that is not listed moves nothing.
 Registries apply the table atomically: they are given the moves of one event and know nothing else of it.
 """
@@ -26,8 +27,8 @@ class CallState(StrEnum):
 class CallEvent(StrEnum):
     """What can happen to a call."""
 
-    RING = "ring"  # ring webhook; or an answer webhook that was refused
-    ANSWER = "answer"  # answer or fallback webhook, with a slot reserved
+    RING = "ring"  # ring webhook; or an answer webhook that was refused, or whose caller waits in line
+    ANSWER = "answer"  # answer or fallback webhook, or a turn in line, with a slot reserved
     ATTACH = "attach"  # a worker took the stream
     DETACH = "detach"  # the stream closed, the session waits for it
     END = "end"  # hangup, goodbye, deadline, dead worker … whoever is first

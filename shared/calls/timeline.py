@@ -12,6 +12,7 @@ class TimelineEvent(StrEnum):
     WEBHOOK = "webhook"  # webhook, result, ms
     RESERVED = "reserved"  # worker_id
     REFUSED = "refused"  # reason
+    HELD = "held"  # place: the caller waits in line, at the gateway that says so
     ROUTED = "routed"  # worker_id, path (relayed | direct)
     REATTACHED = "reattached"  # worker_id, lost (worker_id), code of that stream's end, ms since then
     UPGRADED = "upgraded"  # header names of the stream's upgrade, call_uuid_header (same | absent | different)

@@ -57,7 +57,7 @@ def _row(call: dict[str, Any]) -> list[str]:
     lasted = call.get("ended_at_ms") and (call["ended_at_ms"] - call["created_at_ms"]) / 1000
     return [
         *(call["call_id"], clock(call.get("created_at_ms", 0), with_date=True), call.get("direction", "")),
-        *(call.get("from_number", ""), call.get("to_number", ""), call.get("state", ""), outcome),
+        *(call.get("from_number", ""), call.get("to_number", ""), _call_state(call), outcome),
         *(f"{lasted:.1f} s" if lasted else "", call.get("worker_id", "")),
     ]
 
@@ -128,7 +128,8 @@ async def workers(as_json: JsonOption = False, api: ApiOption = "") -> None:
     )
     if whole.get("drift"):
         say(f"Redis, memory and sockets disagree on {whole['drift']} calls, see docs/operating.md", style="red")
-    return show(f"{whole['used']} of {whole['capacity']} slots in use, {whole['free']} free")
+    waiting = f", {whole['waiting']} callers in line" if whole.get("waiting") else ""
+    return show(f"{whole['used']} of {whole['capacity']} slots in use, {whole['free']} free{waiting}")
 
 
 @reported
@@ -158,6 +159,10 @@ def _calls(worker: dict[str, Any]) -> str:
     offers = worker.get("offers", worker["capacity"])
     loaded = f", offers {offers}" if offers < worker["capacity"] else ""
     return f"{worker['used']} of {worker['capacity']}{loaded}"
+
+
+def _call_state(call: dict[str, Any]) -> str:
+    return "in line" if call.get("held") else str(call.get("state", ""))
 
 
 def _show_timeline(timeline: list[dict[str, Any]], in_full: bool = False) -> None:

@@ -6,6 +6,7 @@ from shared.registry.address import BadAddress
 from shared.registry.contract import (
     LapsedSlot,
     Moved,
+    Place,
     Registry,
     RegistryAway,
     Reservation,
@@ -20,6 +21,7 @@ __all__ = [
     "LapsedSlot",
     "MemoryRegistry",
     "Moved",
+    "Place",
     "RedisRegistry",
     "Registry",
     "RegistryAway",

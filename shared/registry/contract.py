@@ -20,6 +20,8 @@ from shared.calls.state import CallEvent, CallState
 from shared.fleet.worker import Heard, Order, WorkerRecord, WorkerView
 
 TIMELINE_ENTRIES = 1000  # of a call that are kept, the newest
+LINE_KEPT_MS = 600_000  # places in line that lapsed so long ago are forgotten
+LINE_TOPIC = "line"  # nudges: a slot was given back while somebody waits
 
 
 def wall_clock_ms() -> int:
@@ -39,6 +41,13 @@ class Reservation:
     worker_id: str
     address: str
     expires_at_ms: int
+
+
+class Place(NamedTuple):
+    """A place in the line of callers who wait for a slot, since then."""
+
+    call_id: str
+    since_ms: int
 
 
 class LapsedSlot(NamedTuple):
@@ -106,6 +115,7 @@ class Registry(Protocol):
         number: str = "",
         ceiling: int = 0,
         is_live: bool = False,
+        in_turn: bool = False,
     ) -> Reservation | None:
         """Hold a slot on the best worker (`shared.fleet.selector`), atomically; None when none can take it.
 
@@ -113,6 +123,10 @@ class Registry(Protocol):
         `avoid` are passed over, whatever is held there; such a slot is given back once there is another. With a
         `ceiling`, None as well while so many other calls, placed for the same `number`, hold slots. A call that
         `is_live` has lost its worker: it goes up to capacities, whatever the workers offer, and no ceiling is asked.
+
+        `in_turn` is for calls that have never had a slot: those who wait in line before this one (all of them, if it
+        has no place) count as if they had been given theirs, wherever their own numbers' ceilings let them. Who gets
+        a slot is out of the line.
         """
 
     async def occupy(self, call_id: str, worker_id: str, lease_ms: int) -> bool:
@@ -122,10 +136,26 @@ class Registry(Protocol):
         """
 
     async def release(self, call_id: str) -> None:
-        """Give the call's slot back, wherever it is. Nothing happens if there is none."""
+        """Give the call's slot back, wherever it is. Nothing happens if there is none.
+
+        Here, and when a call ends, whoever listens to `LINE_TOPIC` is nudged, if anybody waits in line for a slot.
+        """
 
     async def lapsed_slots(self) -> list[LapsedSlot]:
         """Slots that ended by themselves, or whose worker's lease did, by worker and call. For the reaper."""
+
+    # -- the line: callers who wait for a slot, in the order in which they came
+    async def join_line(
+        self, call_id: str, since_ms: int, lease_ms: int, *, number: str = "", ceiling: int = 0
+    ) -> None:
+        """Give the call a place that lasts for `lease_ms`; one that it has already, lapsed or not, is renewed.
+
+        A place that has lapsed keeps nobody waiting. It is remembered for `LINE_KEPT_MS`, so that who comes back
+        to it is where he was.
+        """
+
+    async def keep_line(self, call_ids: Sequence[str], lease_ms: int) -> list[Place]:
+        """Renew the places that these calls have (0: let them lapse); returns who waits now, first come first."""
 
     # -- calls
     async def get(self, call_id: str) -> CallRecord | None:
@@ -168,7 +198,7 @@ class Registry(Protocol):
 
     # -- endings
     async def enqueue_ending(self, call_id: str) -> None:
-        """Put an ended call into the outbox for housekeeping, once, and give its slot back: one script."""
+        """Put an ended call into the outbox for housekeeping, once; give its slot and its place in line back."""
 
     async def outbox(self, limit: int = 100) -> list[str]:
         """Ids of ended calls that wait for housekeeping, oldest first."""
@@ -181,7 +211,7 @@ class Registry(Protocol):
 
     # -- nudges: a hint to look at the truth sooner; may be lost
     async def nudge(self, topic: str, message: str) -> None:
-        """Tell whoever listens to the topic (a worker id)."""
+        """Tell whoever listens to the topic (a worker id, `LINE_TOPIC`)."""
 
     def nudges(self, topic: str) -> AsyncIterator[str]:
         """Messages to the topic, from now on; ends with `RegistryAway` when the registry goes away."""

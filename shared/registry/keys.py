@@ -14,6 +14,9 @@ LEASES = f"{FLEET}:leases"  # zset: worker_id, when its lease ends
 SERVING = f"{FLEET}:serving"  # zset: worker_id, when its lease ends; those that take new calls
 HOLDERS = f"{FLEET}:holders"  # hash: call_id → worker_id of its slot
 SLOTS_OF = f"{FLEET}:slots:"  # + worker_id; zset: call_id, when the slot ends
+NUMBER_OF = f"{FLEET}:number:"  # + number; zset: call_id, when it was placed; numbers that have a ceiling
+LINE = f"{FLEET}:line"  # zset: call_id of a caller who waits for a slot, when it came
+PLACES = f"{FLEET}:places"  # hash: call_id → "until ceiling number": its place in line ends by itself, like a slot
 CALLS = f"{FLEET}:calls"  # zset: call_id, when it was first heard of
 ORDERS = f"{FLEET}:orders"  # hash: worker_id → what it was asked to do, and which start of it
 RECONNECTS = f"{FLEET}:reconnects"  # string: the carrier was seen to bring a lost stream again
@@ -30,11 +33,6 @@ CHECKPOINT_TTL_MS = 24 * _HOUR_MS  # renewed by every turn; the call's end delet
 def slots(worker_id: str) -> str:
     """The slots of one worker."""
     return f"{SLOTS_OF}{worker_id}"
-
-
-def number(number: str) -> str:
-    """Zset: calls that were placed for a number that has a ceiling, by the time of their placing."""
-    return f"{FLEET}:number:{number}"
 
 
 def record(call_id: str) -> str:

@@ -13,14 +13,17 @@ from shared.calls.record import SCHEMA, CallRecord
 from shared.calls.state import MOVES, CallEvent, CallState
 from shared.fleet.worker import Heard, Order, WorkerRecord, WorkerView
 from shared.registry.contract import (
+    LINE_TOPIC,
     TIMELINE_ENTRIES,
     LapsedSlot,
     Moved,
+    Place,
     RegistryAway,
     Reservation,
     TimelineEntry,
     wall_clock_ms,
 )
+from shared.registry.line import Line, Waiting
 from shared.registry.slots import Slots
 from shared.registry.stored import (
     as_known,
@@ -43,6 +46,7 @@ class MemoryRegistry:
         self._slots = Slots()
         self._orders: dict[str, str] = {}
         self._reconnects = False
+        self._line = Line()
         self._calls: dict[str, dict[str, str]] = {}
         self._created: dict[str, int] = {}  # the index of calls: id → when it was first heard of
         self._checkpoints: dict[str, str] = {}
@@ -92,12 +96,15 @@ class MemoryRegistry:
         number: str = "",
         ceiling: int = 0,
         is_live: bool = False,
+        in_turn: bool = False,
     ) -> Reservation | None:
         self._check()
-        ceiling = -1 if is_live else ceiling
-        held = self._slots.reserve(call_id, self.now_ms(), self.now_ms() + hold_ms, avoid, number, ceiling)
+        now_ms, ceiling = self.now_ms(), -1 if is_live else ceiling
+        ahead = self._line.ahead_of(call_id, now_ms) if in_turn else ()
+        held = self._slots.reserve(call_id, now_ms, now_ms + hold_ms, avoid, number, ceiling, ahead)
         if held is None:
             return None
+        self._line.leave(call_id)
         worker_id, expires_at_ms = held
         return Reservation(call_id, worker_id, self._slots.worker(worker_id).address, expires_at_ms)
 
@@ -107,11 +114,22 @@ class MemoryRegistry:
 
     async def release(self, call_id: str) -> None:
         self._check()
-        self._slots.release(call_id)
+        self._give_back(call_id)
 
     async def lapsed_slots(self) -> list[LapsedSlot]:
         self._check()
         return self._slots.lapsed(self.now_ms())
+
+    # -- the line
+    async def join_line(
+        self, call_id: str, since_ms: int, lease_ms: int, *, number: str = "", ceiling: int = 0
+    ) -> None:
+        self._check()
+        self._line.join(call_id, Waiting(since_ms, self.now_ms() + lease_ms, number, ceiling))
+
+    async def keep_line(self, call_ids: Sequence[str], lease_ms: int) -> list[Place]:
+        self._check()
+        return self._line.keep(call_ids, self.now_ms(), self.now_ms() + lease_ms)
 
     # -- calls
     async def get(self, call_id: str) -> CallRecord | None:
@@ -192,7 +210,8 @@ class MemoryRegistry:
     # -- endings
     async def enqueue_ending(self, call_id: str) -> None:
         self._check()
-        self._slots.release(call_id)
+        self._line.leave(call_id)
+        self._give_back(call_id)
         self._outbox.setdefault(call_id, self.now_ms())
         self._created.setdefault(call_id, self.now_ms())
 
@@ -238,6 +257,12 @@ class MemoryRegistry:
         for listeners in self._listeners.values():
             for listener in listeners:
                 listener.put_nowait(None)
+
+    def _give_back(self, call_id: str) -> None:
+        """A slot, if the call has one; who waits in line hears of it."""
+        if self._slots.release(call_id) and self._line:
+            for listener in self._listeners[LINE_TOPIC]:
+                listener.put_nowait("")
 
     def _check(self) -> None:
         if self.is_away:

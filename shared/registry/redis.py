@@ -15,9 +15,12 @@ from shared.registry import keys
 from shared.registry.address import RedisAddress, parse_address
 from shared.registry.connection import Connection
 from shared.registry.contract import (
+    LINE_KEPT_MS,
+    LINE_TOPIC,
     TIMELINE_ENTRIES,
     LapsedSlot,
     Moved,
+    Place,
     RegistryAway,
     Reservation,
     TimelineEntry,
@@ -140,17 +143,21 @@ class RedisRegistry:
         number: str = "",
         ceiling: int = 0,
         is_live: bool = False,
+        in_turn: bool = False,
     ) -> Reservation | None:
         now_ms = self.now_ms()
         held = await self._run(
             self._scripts.reserve,
-            [*_FLEET, keys.HOLDERS, keys.number(number)],
+            [*_FLEET, keys.HOLDERS, *_LINE],
             call_id,
             now_ms,
             now_ms + int(hold_ms),
             keys.FLEET_TTL_MS,
             keys.SLOTS_OF,
+            keys.NUMBER_OF,
+            number,
             -1 if is_live else ceiling,
+            "1" if in_turn else "0",
             *avoid,
         )
         if held is None:
@@ -174,7 +181,8 @@ class RedisRegistry:
         )
 
     async def release(self, call_id: str) -> None:
-        await self._run(self._scripts.release, [keys.HOLDERS], call_id, keys.SLOTS_OF)
+        nudged = keys.nudges(LINE_TOPIC)
+        await self._run(self._scripts.release, [keys.HOLDERS, keys.LINE], call_id, keys.SLOTS_OF, nudged)
 
     async def lapsed_slots(self) -> list[LapsedSlot]:
         flat = await self._run(self._scripts.lapsed_slots, [keys.LEASES], self.now_ms(), keys.SLOTS_OF)
@@ -185,6 +193,21 @@ class RedisRegistry:
             )
         ]
         return sorted(slots, key=lambda slot: (slot.worker_id, slot.call_id))
+
+    # -- the line
+    async def join_line(
+        self, call_id: str, since_ms: int, lease_ms: int, *, number: str = "", ceiling: int = 0
+    ) -> None:
+        until_ms = self.now_ms() + int(lease_ms)
+        await self._run(
+            self._scripts.join_line, _LINE, call_id, int(since_ms), until_ms, ceiling, number, keys.FLEET_TTL_MS
+        )
+
+    async def keep_line(self, call_ids: Sequence[str], lease_ms: int) -> list[Place]:
+        now_ms = self.now_ms()
+        times = (now_ms, now_ms + int(lease_ms), now_ms - LINE_KEPT_MS, keys.FLEET_TTL_MS)
+        flat = await self._run(self._scripts.keep_line, _LINE, *times, *call_ids)
+        return [Place(call_id, _ms(since)) for call_id, since in zip(flat[::2], flat[1::2], strict=True)]
 
     # -- calls
     async def get(self, call_id: str) -> CallRecord | None:
@@ -260,11 +283,12 @@ class RedisRegistry:
     async def enqueue_ending(self, call_id: str) -> None:
         await self._run(
             self._scripts.enqueue_ending,
-            [keys.HOLDERS, keys.OUTBOX, keys.CALLS],
+            [keys.HOLDERS, keys.OUTBOX, keys.CALLS, *_LINE],
             call_id,
             self.now_ms(),
             keys.CALL_TTL_MS,
             keys.SLOTS_OF,
+            keys.nudges(LINE_TOPIC),
         )
 
     async def outbox(self, limit: int = 100) -> list[str]:
@@ -326,6 +350,7 @@ class RedisRegistry:
 
 
 _FLEET = (keys.WORKERS, keys.CAPACITIES, keys.LEASES, keys.SERVING)
+_LINE = (keys.LINE, keys.PLACES)
 
 
 def _moves(event: CallEvent) -> list[str]:

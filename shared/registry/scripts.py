@@ -17,6 +17,8 @@ class Scripts:
     reserve: AsyncScript
     occupy: AsyncScript
     release: AsyncScript
+    join_line: AsyncScript
+    keep_line: AsyncScript
     lapsed_slots: AsyncScript
     enqueue_ending: AsyncScript
     move: AsyncScript

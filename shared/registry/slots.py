@@ -11,6 +11,7 @@ from dataclasses import replace
 from shared.fleet.selector import best_worker
 from shared.fleet.worker import WorkerRecord, WorkerView
 from shared.registry.contract import LapsedSlot
+from shared.registry.line import Waiting
 
 # Slots that ended so long ago are of no use to any reaper; heartbeats remove them.
 FORGOTTEN_AFTER_MS = 24 * 3600 * 1000
@@ -56,33 +57,53 @@ class Slots:
             table.pop(worker_id, None)
 
     def reserve(
-        self, call_id: str, now_ms: int, until_ms: int, avoid: Collection[str], number: str = "", ceiling: int = 0
+        self,
+        call_id: str,
+        now_ms: int,
+        until_ms: int,
+        avoid: Collection[str],
+        number: str = "",
+        ceiling: int = 0,
+        ahead: Sequence[Waiting] = (),
     ) -> tuple[str, int] | None:
         """The worker and the end of the call's slot: the one it holds on a fresh worker, else the best one.
 
-        A ceiling of -1 is a call that lives: it goes up to capacities.
+        A ceiling of -1 is a call that lives: it goes up to capacities. Those `ahead` in line count as if they had been
+        placed, wherever their own numbers' ceilings let them.
         """
         holder = self._holders.get(call_id)
         if holder in avoid:
             holder = None
         if holder is not None and self._ends[holder][call_id] > now_ms and self._leases[holder] > now_ms:
             return holder, self._ends[holder][call_id]
-        if ceiling > 0 and self._others_of(number, call_id, now_ms) >= ceiling:
-            return None
-        able = [view for view in self.views(now_ms) if view.record.worker_id not in avoid]
+        views = [view for view in self.views(now_ms) if view.record.worker_id not in avoid]
         if ceiling < 0:  # it lives
-            able = [replace(view, record=replace(view.record, offers=None)) for view in able]
-        best = best_worker(able, now_ms)
+            views = [replace(view, record=replace(view.record, offers=None)) for view in views]
+        best = best_worker(views, now_ms)
         if best is None:
+            return None
+        free = sum(view.record.offered - view.used for view in views if view.can_take(now_ms))
+        placed = {number: self._others_of(number, call_id, now_ms)}
+        for other in ahead:
+            if free == 0:
+                break
+            if other.number not in placed:
+                placed[other.number] = self._others_of(other.number, call_id, now_ms)
+            if not other.ceiling or placed[other.number] < other.ceiling:
+                placed[other.number] += 1
+                free -= 1
+        if free == 0 or (ceiling > 0 and placed[number] >= ceiling):
             return None
         self._put(call_id, best.record.worker_id, until_ms)
         if ceiling > 0:
-            self._of_number[number].add(call_id)
+            self._of_number.setdefault(number, set()).add(call_id)
         return best.record.worker_id, until_ms
 
     def _others_of(self, number: str, call_id: str, now_ms: int) -> int:
         """How many other calls of this number hold slots that have not ended. Those without any are forgotten."""
-        holding = self._of_number[number] = {c for c in self._of_number.get(number, ()) if c in self._holders}
+        if number not in self._of_number:
+            return 0
+        holding = self._of_number[number] = {c for c in self._of_number[number] if c in self._holders}
         return sum(self._ends[self._holders[other]][other] > now_ms for other in holding - {call_id})
 
     def occupy(self, call_id: str, worker_id: str, now_ms: int, until_ms: int) -> bool:
@@ -95,10 +116,13 @@ class Slots:
         self._put(call_id, worker_id, until_ms)
         return True
 
-    def release(self, call_id: str) -> None:
+    def release(self, call_id: str) -> bool:
+        """Whether there was anything to give back."""
         holder = self._holders.pop(call_id, None)
-        if holder is not None:
-            del self._ends[holder][call_id]
+        if holder is None:
+            return False
+        del self._ends[holder][call_id]
+        return True
 
     def held_by(self, worker_id: str, now_ms: int) -> frozenset[str]:
         """The calls that have slots there which count."""

@@ -25,6 +25,7 @@ T = TypeVar("T", bound="FleetSettings")
 LOCAL_REDIS = SecretStr("redis://127.0.0.1:6379/0")
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 MOST_PORTS = 65535
+LONGEST_HOLD_S = 540  # housekeeping takes a call for forgotten that has no worker for ten minutes
 SHORTEST_TOKEN_KEY = 16  # characters; a shorter one is warned of
 SHORT_TOKEN_KEY = (
     f"a key of fewer than {SHORTEST_TOKEN_KEY} characters can be found by trying: whoever has it can attach streams"
@@ -136,12 +137,20 @@ class FleetSettings(BaseSettings):
         "reject",
         validation_alias=env("SFVOPI_OVERFLOW"),
         description="For a call that no worker can take: reject (the primary fails, so that the fallback is asked, and "
-        "ours says that all lines are busy), busy (say so at once) or redirect (to SFVOPI_REDIRECT_URL).",
+        "ours says that all lines are busy), busy (say so at once), hold (music, and a place in line) or redirect (to "
+        "SFVOPI_REDIRECT_URL).",
     )
     redirect_url: str = Field(
         "",
         validation_alias=env("SFVOPI_REDIRECT_URL"),
         description="wss:// address of another SFVoPI server, for overflow = redirect.",
+    )
+    hold_max_s: float = Field(
+        120,
+        gt=0,
+        le=LONGEST_HOLD_S,
+        validation_alias=env("SFVOPI_HOLD_MAX_S"),
+        description="For overflow = hold: the longest wait in line; then the busy message.",
     )
     ceiling: int = Field(
         0,

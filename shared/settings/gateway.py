@@ -54,6 +54,11 @@ class GatewaySettings(FleetSettings):
         validation_alias=env("SFVOPI_BUSY_WAV"),
         description="What a caller hears whom no worker can take: a mono 16-bit WAV. Default: a short English message.",
     )
+    hold_wav: Path | None = Field(
+        None,
+        validation_alias=env("SFVOPI_HOLD_WAV"),
+        description="What a caller hears who waits in line, again and again: a mono 16-bit WAV. Default: quiet music.",
+    )
     media_path: MediaPath = Field(
         MediaPath.DIRECT,
         validation_alias=env("SFVOPI_MEDIA_PATH"),

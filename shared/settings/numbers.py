@@ -8,7 +8,8 @@ bot = "my_bots.sales:bot"
 codec = "L16"
 sample_rate = 16000
 ceiling = 20
-overflow = "busy"
+overflow = "hold"
+hold_max_s = 60
 """
 
 import tomllib
@@ -18,11 +19,11 @@ from enum import StrEnum
 from types import MappingProxyType
 from urllib.parse import urlsplit
 
-from shared.settings.fleet import FleetSettings, SettingsError, read_file
+from shared.settings.fleet import LONGEST_HOLD_S, FleetSettings, SettingsError, read_file
 from shared.sfvopi.errors import UnsupportedFormat
 from shared.sfvopi.formats import AudioFormat, Codec
 
-FIELDS = {"bot", "codec", "sample_rate", "overflow", "redirect_url", "ceiling"}
+FIELDS = {"bot", "codec", "sample_rate", "overflow", "redirect_url", "ceiling", "hold_max_s"}
 
 
 class Overflow(StrEnum):
@@ -30,6 +31,7 @@ class Overflow(StrEnum):
 
     REJECT = "reject"  # the primary webhook fails, so that the carrier asks the fallback; ours plays the busy message
     BUSY = "busy"  # the busy message, at once
+    HOLD = "hold"  # a place in line, with music; the busy message after the longest wait
     REDIRECT = "redirect"  # another server's stream
 
 
@@ -42,6 +44,7 @@ class NumberPlan:
     overflow: Overflow = Overflow.REJECT
     redirect_url: str = ""
     ceiling: int = 0  # most calls at once; 0: as many as there is room for
+    hold_max_s: float = 120
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +73,7 @@ class Numbers:
             "overflow": settings.overflow,
             "redirect_url": settings.redirect_url,
             "ceiling": settings.ceiling,
+            "hold_max_s": settings.hold_max_s,
         }
         path = settings.numbers_file
         if path is None:
@@ -113,8 +117,8 @@ def _plan(where: str, values: Mapping[str, object]) -> NumberPlan:
     return NumberPlan(bot, audio, *_overflow(where, values))
 
 
-def _overflow(where: str, values: Mapping[str, object]) -> tuple[Overflow, str, int]:
-    ceiling, url = values["ceiling"], str(values["redirect_url"])
+def _overflow(where: str, values: Mapping[str, object]) -> tuple[Overflow, str, int, float]:
+    ceiling, url, hold_max_s = values["ceiling"], str(values["redirect_url"]), values["hold_max_s"]
     try:
         overflow = Overflow(str(values["overflow"]))
     except ValueError:
@@ -123,4 +127,6 @@ def _overflow(where: str, values: Mapping[str, object]) -> tuple[Overflow, str, 
         raise SettingsError(f"{where}: overflow = redirect needs a redirect_url that starts with wss://, not {url!r}")
     if isinstance(ceiling, bool) or not isinstance(ceiling, int) or ceiling < 0:
         raise SettingsError(f"{where}: ceiling must be a whole number, 0 for none, not {ceiling!r}")
-    return overflow, url, ceiling
+    if isinstance(hold_max_s, bool) or not isinstance(hold_max_s, int | float) or not 0 < hold_max_s <= LONGEST_HOLD_S:
+        raise SettingsError(f"{where}: hold_max_s must be more than 0 and at most {LONGEST_HOLD_S}, not {hold_max_s!r}")
+    return overflow, url, ceiling, float(hold_max_s)

@@ -16,6 +16,7 @@ Kind = Literal["counter", "gauge", "histogram"]
 
 SECONDS_SHORT = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 SECONDS_SPEECH = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0)
+SECONDS_HELD = (1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0, 90.0, 120.0, 180.0, 300.0, 600.0)
 SECONDS_CALL = (1.0, 5.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1200.0, 1800.0, 3600.0)
 
 
@@ -58,13 +59,13 @@ ADMISSIONS = Metric(
     "counter",
     "sfvopi_admissions_total",
     "Answer webhooks by what was decided.",
-    (("result", ("reserved", "repeated", "refused", "busy_message", "redirected", "ended", "registry_away")),),
+    (("result", ("reserved", "repeated", "held", "refused", "busy_message", "redirected", "ended", "registry_away")),),
 )
 ROUTES = Metric(
     "counter",
     "sfvopi_routes_total",
     "Decisions where a stream goes.",
-    (("result", ("routed", "busy_message", *STREAM_REFUSALS, "worker_away", "worker_refused")),),
+    (("result", ("routed", "held", "busy_message", *STREAM_REFUSALS, "worker_away", "worker_refused")),),
 )
 TOKENS_REFUSED = Metric(
     "counter",
@@ -73,6 +74,16 @@ TOKENS_REFUSED = Metric(
     (("fault", tuple(TokenFault)),),
 )
 LEGS = Metric("gauge", "sfvopi_legs", "Relayed streams that this gateway holds now.")
+HELD_CALLS = Metric("gauge", "sfvopi_held_calls", "Callers who wait in line at this gateway now.")
+HOLD_SECONDS = Metric(
+    "histogram",
+    "sfvopi_hold_seconds",
+    "Per caller held at this gateway: how long; until the bot, the busy message, the caller's leaving, the call's end "
+    "elsewhere (ended), or this gateway's going away (cut).",
+    (("result", ("attached", "busy_message", "left", "ended", "cut")),),
+    SECONDS_HELD,
+    figure="hold_s",
+)
 LEG_FRAMES_DROPPED = Metric(
     "counter",
     "sfvopi_leg_frames_dropped_total",

@@ -21,6 +21,7 @@ from shared.calls.state import CallEvent
 from shared.fleet.selector import best_worker
 from shared.fleet.worker import Order, WorkerRecord, WorkerState
 from shared.registry import MemoryRegistry, RedisRegistry, Registry, TimelineEntry
+from shared.registry.contract import LINE_KEPT_MS
 from shared.registry.endings import end_call
 from tests.conftest import Clock, empty
 
@@ -89,16 +90,31 @@ class Twins(RuleBasedStateMachine):
         number=st.sampled_from("xy"),
         ceiling=st.sampled_from([0, 0, 1, 2]),
         is_live=st.booleans(),
+        in_turn=st.booleans(),
     )
     def reserve(
-        self, call_id: str, times: int, avoid: set[str], number: str, ceiling: int, is_live: bool = False
+        self, call_id: str, times: int, avoid: set[str], number: str, ceiling: int, is_live: bool, in_turn: bool
     ) -> None:
+        how = {"number": number, "ceiling": ceiling, "is_live": is_live, "in_turn": in_turn}
         for _ in range(times):
-            self.both("reserve", call_id, HOLD_MS, avoid, number=number, ceiling=ceiling, is_live=is_live)
+            self.both("reserve", call_id, HOLD_MS, avoid, **how)
 
     @rule(worker_id=WORKERS, order=st.sampled_from(Order))
     def give_order(self, worker_id: str, order: Order) -> None:
         self.both("give_order", WorkerRecord(worker_id, "", WorkerState.SERVING, 1), order)
+
+    @rule(
+        call_id=CALLS,
+        ago_ms=st.sampled_from([0, 0, 500]),
+        number=st.sampled_from("xy"),
+        ceiling=st.sampled_from([0, 1]),
+    )
+    def join_line(self, call_id: str, ago_ms: int, number: str, ceiling: int) -> None:
+        self.both("join_line", call_id, self.clock() - ago_ms, LEASE_MS, number=number, ceiling=ceiling)
+
+    @rule(call_ids=st.sets(CALLS), lease_ms=st.sampled_from([0, LEASE_MS, LEASE_MS]))
+    def keep_line(self, call_ids: set[str], lease_ms: int) -> None:
+        self.both("keep_line", sorted(call_ids), lease_ms)
 
     @rule(call_id=CALLS, worker_id=WORKERS)
     def occupy(self, call_id: str, worker_id: str) -> None:
@@ -163,11 +179,18 @@ class Twins(RuleBasedStateMachine):
         self.run(empty(self.url))
         self.memory = MemoryRegistry(clock=self.clock)
 
+    @precondition(lambda self: self.clock.at_ms % 5 == 0)  # now and then
+    @rule()
+    def be_silent_for_long(self) -> None:
+        """Places in line are forgotten."""
+        self.clock.forward(LINE_KEPT_MS)
+
     @invariant()
     def both_tell_the_same_and_nobody_has_too_many(self) -> None:
         for view in self.both("workers"):
             assert view.used <= view.record.capacity
         self.both("lapsed_slots")
+        self.both("keep_line", [], 0)
         self.both("outbox")
         self.both("recent_calls")
 

@@ -17,7 +17,7 @@ log = get_logger(__name__)
 BATCH = 100
 RECENT = 500  # calls in which a lost ending is looked for, once a minute
 LOST_AFTER_MS = 60_000
-RINGS_AT_MOST_MS = 600_000  # no carrier lets it ring for so long: the hangup webhook was lost
+RINGS_AT_MOST_MS = 600_000  # nobody lets it ring, or waits in line, for so long: the hangup webhook was lost
 
 
 async def close_records(registry: Registry, meter: Meter) -> int:
@@ -61,8 +61,8 @@ async def end_what_rings_on(registry: Registry, meter: Meter) -> int:
     """
     ended = 0
     for record in await registry.recent_calls(RECENT, registry.now_ms() - RINGS_AT_MOST_MS):
-        if record.state is CallState.RINGING:
-            reason = Reason.NO_CAPACITY if record.was_refused else Reason.NO_ANSWER
+        if record.state is CallState.RINGING and record.answered_at_ms < registry.now_ms() - RINGS_AT_MOST_MS:
+            reason = _reason_of_silence(record)
             if (await end_call(registry, record.call_id, reason)).moved:
                 meter.count(CALLS, result=RESULT_OF[reason], reason=reason)
                 ended += 1
@@ -70,6 +70,12 @@ async def end_what_rings_on(registry: Registry, meter: Meter) -> int:
         meter.count(REAPED, ended, kind="rang_on")
         log.warning("hangups were lost: calls that rang on were ended", calls=ended)
     return ended
+
+
+def _reason_of_silence(record: CallRecord) -> Reason:
+    if record.is_held:
+        return Reason.ABANDONED
+    return Reason.NO_CAPACITY if record.was_refused else Reason.NO_ANSWER
 
 
 async def apply_retention(registry: Registry, retention_ms: int) -> int:

@@ -1,12 +1,14 @@
 -- Hold a slot for a call: the one it holds on a fresh worker, else one on the best worker, in the order of
 -- shared/fleet/selector.py (share of what is offered, calls, id). Workers to avoid are neither. With a ceiling, the call is
--- placed only if fewer other calls of its number hold slots.
--- KEYS  1 workers  2 capacities  3 leases  4 serving  5 holders  6 calls of its number
--- ARGV  1 call_id  2 now_ms  3 slot end (ms)  4 ttl_ms  5 prefix of slots keys  6 ceiling (0 = none; -1: the call lives, it
---       goes up to capacities whatever is offered)
---       7… workers to avoid
+-- placed only if fewer other calls of its number hold slots. In turn, it is placed only if there is room for it when
+-- all who wait in line before it have been placed.
+-- KEYS  1 workers  2 capacities  3 leases  4 serving  5 holders  6 line  7 places
+-- ARGV  1 call_id  2 now_ms  3 slot end (ms)  4 ttl_ms  5 prefix of slots keys  6 prefix of number keys  7 its number
+--       8 ceiling (0 = none; -1: the call lives, it goes up to capacities whatever is offered)  9 "1" = in turn
+--       10… workers to avoid
 -- returns {worker_id, record (JSON), slot end (ms)}, or nil when no worker can take it
-local call, now, slots_of, ceiling = ARGV[1], tonumber(ARGV[2]), ARGV[5], tonumber(ARGV[6])
+local call, now, slots_of, number_of = ARGV[1], tonumber(ARGV[2]), ARGV[5], ARGV[6]
+local number, ceiling = ARGV[7], tonumber(ARGV[8])
 
 -- Lua's own < on strings asks the server's locale; this one compares bytes
 local function before(a, b)
@@ -20,7 +22,7 @@ local function before(a, b)
 end
 
 local avoided = {}
-for i = 7, #ARGV do
+for i = 10, #ARGV do
   avoided[ARGV[i]] = true
 end
 
@@ -29,26 +31,27 @@ local held_until = holder and not avoided[holder] and redis.call('ZSCORE', slots
 if held_until and tonumber(held_until) > now then
   local lease = redis.call('ZSCORE', KEYS[3], holder)
   if lease and tonumber(lease) > now then
+    redis.call('ZREM', KEYS[6], call)
+    redis.call('HDEL', KEYS[7], call)
     return {holder, redis.call('HGET', KEYS[1], holder), held_until}
   end
 end
 
-if ceiling > 0 then
-  local others = 0
-  for _, other in ipairs(redis.call('ZRANGE', KEYS[6], 0, -1)) do
+-- how many calls of a number hold slots, this one apart
+local function count_placed(whose)
+  local count = 0
+  for _, other in ipairs(redis.call('ZRANGE', number_of .. whose, 0, -1)) do
     local at = redis.call('HGET', KEYS[5], other)
     if not at then
-      redis.call('ZREM', KEYS[6], other)
+      redis.call('ZREM', number_of .. whose, other)
     elseif other ~= call then
       local slot_end = redis.call('ZSCORE', slots_of .. at, other)
       if slot_end and tonumber(slot_end) > now then
-        others = others + 1
+        count = count + 1
       end
     end
   end
-  if others >= ceiling then
-    return nil
-  end
+  return count
 end
 
 local function capacity_of(worker)
@@ -62,11 +65,12 @@ for i = 1, #flat, 2 do
   capacities[flat[i]] = tonumber(flat[i + 1])
 end
 
-local best, best_share, best_used
+local free, best, best_share, best_used = 0
 for _, worker in ipairs(redis.call('ZRANGEBYSCORE', KEYS[4], '(' .. ARGV[2], '+inf')) do
   local capacity = ceiling < 0 and capacity_of(worker) or capacities[worker] or 0
   local used = redis.call('ZCOUNT', slots_of .. worker, '(' .. ARGV[2], '+inf')
   if used < capacity and not avoided[worker] then
+    free = free + capacity - used
     local share = used / capacity
     if not best or share < best_share
       or (share == best_share and (used < best_used or (used == best_used and before(worker, best)))) then
@@ -78,6 +82,27 @@ if not best then
   return nil
 end
 
+-- those before this call in line, as if they had been placed
+local placed = {[number] = count_placed(number)}
+if ARGV[9] == '1' then
+  for _, other in ipairs(redis.call('ZRANGE', KEYS[6], 0, -1)) do
+    if other == call or free == 0 then
+      break
+    end
+    local until_ms, most, whose = (redis.call('HGET', KEYS[7], other) or ''):match('^(%d+) (%d+) (.*)$')
+    if until_ms and tonumber(until_ms) > now then
+      most = tonumber(most)
+      placed[whose] = placed[whose] or count_placed(whose)
+      if most == 0 or placed[whose] < most then
+        placed[whose], free = placed[whose] + 1, free - 1
+      end
+    end
+  end
+end
+if free == 0 or (ceiling > 0 and placed[number] >= ceiling) then
+  return nil
+end
+
 if holder then
   redis.call('ZREM', slots_of .. holder, call)
 end
@@ -86,7 +111,9 @@ redis.call('HSET', KEYS[5], call, best)
 redis.call('PEXPIRE', slots_of .. best, ARGV[4])
 redis.call('PEXPIRE', KEYS[5], ARGV[4])
 if ceiling > 0 then
-  redis.call('ZADD', KEYS[6], 'NX', ARGV[2], call)
-  redis.call('PEXPIRE', KEYS[6], ARGV[4])
+  redis.call('ZADD', number_of .. number, 'NX', ARGV[2], call)
+  redis.call('PEXPIRE', number_of .. number, ARGV[4])
 end
+redis.call('ZREM', KEYS[6], call)
+redis.call('HDEL', KEYS[7], call)
 return {best, redis.call('HGET', KEYS[1], best), ARGV[3]}

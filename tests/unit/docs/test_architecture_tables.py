@@ -57,6 +57,7 @@ async def found(redis_url: str) -> dict[str, tuple[str, int]]:
         assert attached.record
         await registry.save_checkpoint(call_id, "{}", attached.record.epoch)
     await end_call(registry, "c2", Reason.CALLER_HUNG_UP)
+    await registry.join_line("c3", 1, 5000)
     await registry.close()
     async with Redis.from_url(redis_url, decode_responses=True) as redis:
         return {key: (await redis.type(key), await redis.ttl(key)) async for key in redis.scan_iter()}

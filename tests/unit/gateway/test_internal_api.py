@@ -94,7 +94,7 @@ async def test_workers_and_fleet_are_shown(house: Any) -> None:
         ("w3", "serving", 7, 0, False),
     ]
     fleet = (await house.inner.get("/api/fleet")).json()
-    assert fleet == {"capacity": 3, "used": 1, "free": 2, "workers": 2, "live_calls": 1, "drift": 0}
+    assert fleet == {"capacity": 3, "used": 1, "free": 2, "workers": 2, "live_calls": 1, "drift": 0, "waiting": 0}
 
 
 async def nudged(house: Any, topic: str, asking: Any) -> tuple[Any, str]:

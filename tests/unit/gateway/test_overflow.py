@@ -79,11 +79,14 @@ def test_a_call_that_was_hung_up_is_over_whatever_the_policy(overflow: Overflow)
 @pytest.mark.parametrize(
     ("table", "fault"),
     [
-        ('overflow = "queue"', "overflow 'queue' is not one of reject, busy, redirect"),
+        ('overflow = "queue"', "overflow 'queue' is not one of reject, busy, hold, redirect"),
         ('overflow = "redirect"', "redirect_url that starts with wss://"),
         ('overflow = "redirect"\nredirect_url = "https://x"', "redirect_url that starts with wss://"),
         ("ceiling = -1", "ceiling must be a whole number"),
         ("ceiling = true", "ceiling must be a whole number"),
+        ("hold_max_s = 0", "hold_max_s must be more than 0 and at most 540"),
+        ("hold_max_s = 541", "hold_max_s must be more than 0 and at most 540"),
+        ("hold_max_s = true", "hold_max_s must be more than 0 and at most 540"),
     ],
 )
 def test_a_policy_that_cannot_be_meant_is_refused_with_its_number(tmp_path: Path, table: str, fault: str) -> None:
