@@ -82,6 +82,12 @@ class Registry(Protocol):
     async def heartbeat(self, worker: WorkerRecord, live_calls: Sequence[str], lease_ms: int) -> None:
         """Renew the worker's lease and the slots of its live calls; slots it does not name are left to end."""
 
+    async def gateway_heartbeat(self, gateway_id: str, lease_ms: int) -> int:
+        """Renew a gateway's lease; returns how many gateways have one."""
+
+    async def since_ms(self) -> int:
+        """Since when calls are remembered: a worker's first heartbeat after a start without data; 0 before that."""
+
     async def remove_worker(self, worker_id: str) -> None:
         """The worker is gone, by its own word or the reaper's. Its slots go with it."""
 
@@ -95,7 +101,8 @@ class Registry(Protocol):
 
         Idempotent: a call that holds a slot on a worker that is still fresh gets that one again. Workers to
         `avoid` are passed over, whatever is held there; such a slot is given back once there is another. With a
-        `ceiling`, None as well while so many other calls, placed for the same `number`, hold slots.
+        `ceiling`, None as well while so many other calls, placed for the same `number`, hold slots. A registry that
+        was made with `settle_ms` places nothing for so long after `since_ms`: workers are telling which calls live.
         """
 
     async def occupy(self, call_id: str, worker_id: str, lease_ms: int) -> bool:

@@ -15,6 +15,8 @@ SERVING = f"{FLEET}:serving"  # zset: worker_id, when its lease ends; those that
 HOLDERS = f"{FLEET}:holders"  # hash: call_id → worker_id of its slot
 SLOTS_OF = f"{FLEET}:slots:"  # + worker_id; zset: call_id, when the slot ends
 CALLS = f"{FLEET}:calls"  # zset: call_id, when it was first heard of
+GATEWAYS = f"{FLEET}:gateways"  # zset: gateway_id, when its lease ends
+SINCE = f"{FLEET}:since"  # string: when the first heartbeat came after Redis was started empty (ms)
 OUTBOX = f"{FLEET}:outbox"  # zset: call_id, when it ended
 
 HOUSEKEEPING_QUEUE = f"{FLEET}:housekeeping"  # arq's queue; its other keys have names of arq's own (arq:…)

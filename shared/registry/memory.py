@@ -28,8 +28,9 @@ from shared.registry.stored import as_known, decode_entries, decode_record, enco
 class MemoryRegistry:
     """See `contract.Registry`. `is_away = True` makes everything raise `RegistryAway`, as a lost Redis does."""
 
-    def __init__(self, clock: Callable[[], int] = wall_clock_ms) -> None:
+    def __init__(self, clock: Callable[[], int] = wall_clock_ms, *, settle_ms: int = 0) -> None:
         self.is_away = False
+        self._settle_ms = settle_ms
         self._clock = clock
         self._slots = Slots()
         self._calls: dict[str, dict[str, str]] = {}
@@ -53,6 +54,14 @@ class MemoryRegistry:
         self._check()
         self._slots.beat(worker, live_calls, self.now_ms(), self.now_ms() + lease_ms)
 
+    async def gateway_heartbeat(self, gateway_id: str, lease_ms: int) -> int:
+        self._check()
+        return self._slots.beat_gateway(gateway_id, self.now_ms(), self.now_ms() + lease_ms)
+
+    async def since_ms(self) -> int:
+        self._check()
+        return self._slots.since_ms
+
     async def remove_worker(self, worker_id: str) -> None:
         self._check()
         self._slots.remove_worker(worker_id)
@@ -65,7 +74,8 @@ class MemoryRegistry:
         self, call_id: str, hold_ms: int, avoid: Collection[str] = (), *, number: str = "", ceiling: int = 0
     ) -> Reservation | None:
         self._check()
-        held = self._slots.reserve(call_id, self.now_ms(), self.now_ms() + hold_ms, avoid, number, ceiling)
+        now_ms = self.now_ms()
+        held = self._slots.reserve(call_id, now_ms, now_ms + hold_ms, avoid, number, ceiling, self._settle_ms)
         if held is None:
             return None
         worker_id, expires_at_ms = held

@@ -48,12 +48,14 @@ class RedisRegistry:
         address: RedisAddress,
         *,
         clock: Callable[[], int] = wall_clock_ms,
+        settle_ms: int = 0,
         command_timeout_s: float = 0.3,
         connect_timeout_s: float = 0.3,
         wait_s: float = 1.0,
         max_connections: int = 32,
     ) -> None:
         self._clock = clock
+        self._settle_ms = settle_ms
         self._offset_ms = 0
         self._unsure_ms = math.inf  # the offset may be off by so much
         self._connection = Connection(
@@ -93,7 +95,7 @@ class RedisRegistry:
         now_ms = self.now_ms()
         await self._run(
             self._scripts.heartbeat,
-            [*_FLEET, keys.HOLDERS, keys.slots(worker.worker_id)],
+            [*_FLEET, keys.HOLDERS, keys.slots(worker.worker_id), keys.SINCE],
             worker.worker_id,
             encode_worker(worker),
             worker.capacity,
@@ -105,6 +107,14 @@ class RedisRegistry:
             keys.SLOTS_OF,
             *live_calls,
         )
+
+    async def gateway_heartbeat(self, gateway_id: str, lease_ms: int) -> int:
+        now_ms = self.now_ms()
+        told = (gateway_id, now_ms, now_ms + int(lease_ms), keys.FLEET_TTL_MS)
+        return int(await self._run(self._scripts.gateway_heartbeat, [keys.GATEWAYS], *told))
+
+    async def since_ms(self) -> int:
+        return int(await self._ask(lambda: _as_awaitable(self._redis.get(keys.SINCE))) or 0)
 
     async def remove_worker(self, worker_id: str) -> None:
         await self._run(self._scripts.remove_worker, [*_FLEET, keys.HOLDERS, keys.slots(worker_id)], worker_id)
@@ -123,13 +133,14 @@ class RedisRegistry:
         now_ms = self.now_ms()
         held = await self._run(
             self._scripts.reserve,
-            [*_FLEET, keys.HOLDERS, keys.number(number)],
+            [*_FLEET, keys.HOLDERS, keys.number(number), keys.SINCE],
             call_id,
             now_ms,
             now_ms + int(hold_ms),
             keys.FLEET_TTL_MS,
             keys.SLOTS_OF,
             ceiling,
+            self._settle_ms,
             *avoid,
         )
         if held is None:

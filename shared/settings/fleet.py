@@ -231,6 +231,11 @@ class FleetSettings(BaseSettings):
         return self
 
     @property
+    def settle_ms(self) -> int:
+        """After Redis was started empty: for workers to tell of their calls, before new ones are placed."""
+        return round(self.heartbeat_s * 1000)
+
+    @property
     def token_keys(self) -> list[str]:
         """The keys of stream tokens, the signing one first."""
         return split(self.token_secrets)

@@ -1,9 +1,10 @@
 -- Hold a slot for a call: the one it holds on a fresh worker, else one on the best worker, in the order of
 -- shared/fleet/selector.py (share of capacity, calls, id). Workers to avoid are neither. With a ceiling, the call is
--- placed only if fewer other calls of its number hold slots.
--- KEYS  1 workers  2 capacities  3 leases  4 serving  5 holders  6 calls of its number
+-- placed only if fewer other calls of its number hold slots. After a start without data nothing new is placed until
+-- the workers have told of their calls.
+-- KEYS  1 workers  2 capacities  3 leases  4 serving  5 holders  6 calls of its number  7 since
 -- ARGV  1 call_id  2 now_ms  3 slot end (ms)  4 ttl_ms  5 prefix of slots keys  6 ceiling (0 = none)
---       7… workers to avoid
+--       7 ms for which nothing is placed after `since`  8… workers to avoid
 -- returns {worker_id, record (JSON), slot end (ms)}, or nil when no worker can take it
 local call, now, slots_of, ceiling = ARGV[1], tonumber(ARGV[2]), ARGV[5], tonumber(ARGV[6])
 
@@ -19,7 +20,7 @@ local function before(a, b)
 end
 
 local avoided = {}
-for i = 7, #ARGV do
+for i = 8, #ARGV do
   avoided[ARGV[i]] = true
 end
 
@@ -30,6 +31,11 @@ if held_until and tonumber(held_until) > now then
   if lease and tonumber(lease) > now then
     return {holder, redis.call('HGET', KEYS[1], holder), held_until}
   end
+end
+
+local since = redis.call('GET', KEYS[7])
+if since and now < tonumber(since) + tonumber(ARGV[7]) then
+  return nil
 end
 
 if ceiling > 0 then

@@ -46,6 +46,7 @@ async def found(redis_url: str) -> dict[str, tuple[str, int]]:
     await empty(redis_url)
     registry = RedisRegistry.connect(redis_url, command_timeout_s=5)
     await registry.heartbeat(WorkerRecord("w1", "127.0.0.1:1", WorkerState.SERVING, 5), [], 5000)
+    await registry.gateway_heartbeat("g1", 5000)
     for call_id in ("c1", "c2"):
         await registry.reserve(call_id, 60_000, number="+91", ceiling=5)
         await registry.move(call_id, CallEvent.ANSWER, {"worker_id": "w1"})
