@@ -39,13 +39,19 @@ class Refused:
 Decision = Route | AnswerHere | Refused
 
 
-def decide(token: StreamToken, record: CallRecord | None, workers: Sequence[WorkerView], now_ms: int) -> Decision:
-    """Where the stream of a verified token goes."""
+def decide(
+    token: StreamToken,
+    record: CallRecord | None,
+    workers: Sequence[WorkerView],
+    now_ms: int,
+    *,
+    is_perhaps_lost: bool = False,
+) -> Decision:
+    """Where the stream of a verified token goes. `is_perhaps_lost`: the registry may have known the call once."""
     if is_for_gateway(token):
         return AnswerHere() if now_ms <= token.attach_by_ms else Refused(Refusal.FORBIDDEN, "not_attached_in_time")
-    if record is None:  # perhaps the registry was restarted empty: if the call lives, its worker knows it
-        known = _by_id(token.worker_id, workers)
-        return _route(known) if known else Refused(Refusal.UNKNOWN, "unknown_call")
+    if record is None:
+        return _to_whom_it_was_promised(token, workers, now_ms, is_perhaps_lost)
     match record.state:
         case CallState.ENDED:
             return Refused(Refusal.FORBIDDEN, "ended")
@@ -70,6 +76,19 @@ def decide_without_registry(token: StreamToken, workers: Sequence[WorkerView], n
 def is_for_gateway(token: StreamToken) -> bool:
     """Whether the token was made for a busy message."""
     return token.worker_id == GATEWAY_ITSELF
+
+
+def _to_whom_it_was_promised(
+    token: StreamToken, workers: Sequence[WorkerView], now_ms: int, is_perhaps_lost: bool
+) -> Decision:
+    """Of a call that the registry does not know, its worker decides; a lost one may go to another."""
+    known = _by_id(token.worker_id, workers)
+    if known and (known.is_fresh(now_ms) or not is_perhaps_lost):
+        return _route(known)
+    if not is_perhaps_lost:
+        return Refused(Refusal.UNKNOWN, "unknown_call")
+    other = best_worker(workers, now_ms)
+    return _route(other) if other else Refused(Refusal.UNAVAILABLE, "full")
 
 
 def _to_slot(worker_id: str, workers: Sequence[WorkerView], now_ms: int) -> Decision:

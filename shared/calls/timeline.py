@@ -10,7 +10,7 @@ class TimelineEvent(StrEnum):
     """Names of timeline entries, with the data that each carries."""
 
     WEBHOOK = "webhook"  # webhook, result, ms
-    RESERVED = "reserved"  # worker_id
+    RESERVED = "reserved"  # worker_id; locally (true: by a gateway alone, while the registry was away)
     REFUSED = "refused"  # reason
     ROUTED = "routed"  # worker_id, path (relayed | direct)
     REATTACHED = "reattached"  # worker_id, lost (worker_id), code of that stream's end, ms since then

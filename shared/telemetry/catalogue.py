@@ -58,7 +58,21 @@ ADMISSIONS = Metric(
     "counter",
     "sfvopi_admissions_total",
     "Answer webhooks by what was decided.",
-    (("result", ("reserved", "repeated", "refused", "busy_message", "redirected", "ended", "registry_away")),),
+    (
+        (
+            "result",
+            (
+                "reserved",
+                "placed_locally",
+                "repeated",
+                "refused",
+                "busy_message",
+                "redirected",
+                "ended",
+                "registry_away",
+            ),
+        ),
+    ),
 )
 ROUTES = Metric(
     "counter",
