@@ -20,6 +20,7 @@ from shared.telemetry.meter import Meter
 from shared.version import VERSION
 from worker.attaching import Attaching
 from worker.bot_loader import Bot, BotLoader, BotNotFound
+from worker.fencing import SleepGuard
 from worker.fleet_link import FleetLink
 from worker.observing import CallWatch
 from worker.pipeline.services.current import use_settings
@@ -61,7 +62,8 @@ class WorkerApp:
             _read_apology(settings),
             CheckpointStore(registry, self.meter, settings.checkpoint_key_list),
         )
-        self._link = FleetLink(settings, registry, self.sessions, self.meter, self.health, self.describe)
+        self._guard = SleepGuard(settings.lease_s)
+        self._link = FleetLink(settings, registry, self.sessions, self.meter, self.health, self.describe, self._guard)
         self._side = SideTasks(self.health)
         self._started_at_ms = registry.now_ms()
         self._running: set[asyncio.Task[None]] = set()
@@ -85,6 +87,8 @@ class WorkerApp:
         await self._prepare_bots()
         self.health.started = not self.health.bot_missing
         self._side.start("heartbeats", self._link.keep_beating())
+        self._side.start("sleep guard", self._guard.keep_beating())
+        self._side.start("look after sleep", self._link.look_after_sleep())
         self._side.start("nudges", self._link.listen())
         self._side.start("timelines", self._link.keep_noting())
         self._log.info("serving", address=self.address, capacity=self.settings.calls_per_worker, state=str(self.state))
@@ -189,6 +193,7 @@ class WorkerApp:
             clears=CLEARS_OF_A_SESSION * max(0, record.attachments - 1),
             bot=record.bot,
         )
+        stream.may_write = self._guard.may_write
         stream.repeats_unheard, stream.resume_line = settings.resume == "repeat", settings.resume_line
         age_s = (self.registry.now_ms() - record.first_attached_at_ms) / 1000 if record.attachments > 1 else 0.0
         session = Session(record, stream, self._workplace, self._link.claim_end, age_s)

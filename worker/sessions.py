@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager, contextmanager
 
 from worker.session import Session
 
+MOST_ENDED = 10_000
 TURN_S = 1.5  # the longest that a second stream of a call waits
 
 
@@ -18,6 +19,7 @@ class Sessions:
         self.is_draining = False
         self._sessions: dict[str, Session] = {}
         self._coming: set[str] = set()  # on their way in: each will be a session unless it is refused
+        self._ended: dict[str, None] = {}  # calls that are over, the oldest first
         self._turns: dict[str, asyncio.Lock] = {}
         self._queued: Counter[str] = Counter()
         self._empty = asyncio.Event()
@@ -51,10 +53,23 @@ class Sessions:
         self._empty.clear()
 
     def remove(self, session: Session) -> None:
-        if self._sessions.get(session.record.call_id) is session:
-            del self._sessions[session.record.call_id]
+        call_id = session.record.call_id
+        if self._sessions.get(call_id) is session:
+            del self._sessions[call_id]
+        if session.ending is not None and not session.ending.is_handover:
+            self._ended[call_id] = None
+            if len(self._ended) > MOST_ENDED:
+                del self._ended[next(iter(self._ended))]
         if not self._sessions:
             self._empty.set()
+
+    def has_ended_here(self, call_id: str) -> bool:
+        """Whether the call is over, though the registry may have forgotten it."""
+        return call_id in self._ended
+
+    def is_attaching(self, call_id: str) -> bool:
+        """Whether a stream of the call is on its way in."""
+        return call_id in self._turns
 
     @contextmanager
     def place_kept(self, call_id: str) -> Iterator[None]:

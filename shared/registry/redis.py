@@ -300,8 +300,10 @@ class RedisRegistry:
         """List a new call among the recent ones. If this is lost, the call's ending lists it."""
 
         async def add() -> None:
-            await self._redis.zadd(keys.CALLS, {call_id: created_at_ms}, nx=True)
-            await self._redis.pexpire(keys.CALLS, keys.CALL_TTL_MS)
+            async with self._redis.pipeline(transaction=False) as pipe:
+                pipe.zadd(keys.CALLS, {call_id: created_at_ms}, nx=True)
+                pipe.pexpire(keys.CALLS, keys.CALL_TTL_MS)
+                await pipe.execute()
 
         try:
             await self._ask(add)
