@@ -302,9 +302,9 @@ class Fleet:
         await self.registry.move(call_id, CallEvent.ANSWER, {**fields, **changes})
         return self.url(call_id)
 
-    def url(self, call_id: str = "call-1", *, attach_ms: int = 60_000, valid_ms: int = 600_000) -> str:
+    def url(self, call_id: str = "call-1", *, attach_ms: int = 60_000, valid_ms: int = 600_000, **more: Any) -> str:
         now_ms = self.registry.now_ms()
-        token = StreamToken(call_id, self.app.worker_id, AudioFormat(), now_ms + attach_ms, now_ms + valid_ms)
+        token = StreamToken(call_id, self.app.worker_id, AudioFormat(), now_ms + attach_ms, now_ms + valid_ms, **more)
         return f"ws://{self.app.address}/ws/{sign_token(token, SECRET)}"
 
     async def connect(self, url: str, call_id: str = "call-1", **options: Any) -> Carrier:
