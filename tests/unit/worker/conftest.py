@@ -366,8 +366,8 @@ def settings_for_tests(**given: Any) -> WorkerSettings:
 async def start_worker() -> AsyncIterator[Callable[..., Awaitable[Fleet]]]:
     started: list[Fleet] = []
 
-    async def start(**settings: Any) -> Fleet:
-        registry, bots = MemoryRegistry(), Bots()
+    async def start(registry: Any = None, **settings: Any) -> Fleet:
+        registry, bots = registry or MemoryRegistry(), Bots()
         app = WorkerApp(settings_for_tests(**settings), registry, bots.load)
         await app.start()
         started.append(Fleet(app, registry, bots))

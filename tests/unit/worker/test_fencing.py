@@ -118,7 +118,7 @@ async def test_a_worker_that_slept_past_its_lease_says_nothing_in_a_call_that_is
     await speaking(fleet, until)
     socket, said = fleet.app.sessions.get("call-1").stream.socket, say_on(fleet)
     await fleet.registry.move("call-1", CallEvent.ATTACH, {"worker_id": "another"})
-    time.sleep(1.5)  # noqa: ASYNC251  the loop stands still, as under SIGSTOP; the lease is 1 s
+    time.sleep(1.5)
     await until(lambda: fleet.app.sessions.get("call-1") is None)
     assert socket.sent["playAudio"] == said
     assert (await fleet.registry.get("call-1")).worker_id == "another"
@@ -129,7 +129,7 @@ async def test_a_worker_that_slept_goes_on_with_a_call_that_is_still_its_own(fle
     await speaking(fleet, until)
     said = say_on(fleet)
     fleet.registry.is_away = is_away
-    time.sleep(1.5)  # noqa: ASYNC251
+    time.sleep(1.5)
     await until(lambda: say_on(fleet) > said)
     assert fleet.app.sessions.get("call-1").ending is None
     fleet.registry.is_away = False
