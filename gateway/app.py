@@ -21,6 +21,7 @@ from shared.process.main import process_id
 from shared.process.tasks import SideTasks, sample_loop_lag
 from shared.registry import Registry, RegistryAway
 from shared.settings import GatewaySettings, Numbers
+from shared.settings.gateway import MediaPath
 from shared.sfvopi.formats import AudioFormat, Codec
 from shared.telemetry.catalogue import CLOCK_OFFSET_SECONDS, REGISTRY_ERRORS
 from shared.telemetry.endpoints import health_routes
@@ -110,7 +111,8 @@ def build(settings: GatewaySettings, registry: Registry, *, public_port: int = 0
     webhooks = Webhooks(admission, hangups, registry, notebook, meter, settings.webhook_keys)
     api = Api(registry, meter, settings.api_token.get_secret_value(), source)
     stream_path = urlsplit(settings.public_wss_url).path.rstrip("/")
-    route = RouteEndpoint(director, stream_path, public_port or settings.port)
+    is_relayed = settings.media_path is MediaPath.RELAYED
+    route = RouteEndpoint(director, stream_path, public_port or settings.port, is_relayed=is_relayed)
     details = lambda: {"gateway_id": gateway_id, "legs": streams.open_legs}  # noqa: E731
     return Gateway(
         gateway_id=gateway_id,

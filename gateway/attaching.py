@@ -8,6 +8,7 @@ Knows the registry, and nothing of frames.
 """
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Collection, Sequence
 
 from gateway.ends import WorkerEnd, WorkerRefused
@@ -24,6 +25,7 @@ from shared.telemetry.logs import get_logger
 from shared.telemetry.meter import Meter
 
 DEADLINE_S = 5.0  # a caller hears nothing meanwhile
+FIRST_DEADLINE_S = 1.5  # the same before the stream is accepted: its carrier waits for that as well
 HOLD_S = 6.0  # a slot waits for its stream so long: longer than a worker may take to accept
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.05, 0.5
 
@@ -47,17 +49,18 @@ class Attaching:
         except WorkerRefused as refused:
             if refused.status != Refusal.UNAVAILABLE:
                 raise
-            another = await self._place(leg.call_id, {route.worker_id})
-            if another is None:
-                raise
-        return await self._ask(leg, another)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(FIRST_DEADLINE_S):
+                    if worker := await self._look_for_another(leg, {route.worker_id}):
+                        return worker
+            raise
 
     async def attach_again(self, leg: Leg, ended: LegEnd) -> WorkerEnd | LegEnd:
         """After a worker was lost: a stream to another one, or how the leg shall end."""
         lost, since_ms = leg.worker_id, self._registry.now_ms()
         try:
             async with asyncio.timeout(DEADLINE_S):
-                worker = await self._look_for_another(leg)
+                worker = await self._look_for_another(leg, {lost})
         except TimeoutError:
             self._meter.count(REATTACHMENTS, result="failed")
             self._log.error("no worker for a live call", call_id=leg.call_id, lost=lost, code=ended.code)
@@ -71,9 +74,9 @@ class Attaching:
         self._log.warning("call attached to another worker", call_id=leg.call_id, **told)
         return worker
 
-    async def _look_for_another(self, leg: Leg) -> WorkerEnd | None:
+    async def _look_for_another(self, leg: Leg, in_vain: set[str]) -> WorkerEnd | None:
         """None: the call is over. Looks until it is cancelled."""
-        in_vain, pause_s = {leg.worker_id}, FIRST_PAUSE_S
+        pause_s = FIRST_PAUSE_S
         while not await self._is_over(leg.call_id):
             another = await self._place(leg.call_id, in_vain)
             if another is None:

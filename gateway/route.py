@@ -1,4 +1,8 @@
-"""`GET /route`, nginx's question for every upgrade: where does this stream go? Reads only; may be asked twice."""
+"""`GET /route`, nginx's question for every upgrade: where does this stream go? Reads only; may be asked twice.
+
+The second time it comes with `X-Failed-Worker`, the address that has just not taken the stream. Where media is to be
+relayed, every stream goes to this gateway, whose leg asks again.
+"""
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -11,20 +15,22 @@ from shared.sfvopi.closing import Refusal
 class RouteEndpoint:
     """204 with `X-Worker: ip:port`, or the status with which the stream is to be refused."""
 
-    def __init__(self, director: Director, stream_path: str, public_port: int) -> None:
+    def __init__(self, director: Director, stream_path: str, public_port: int, *, is_relayed: bool = False) -> None:
         self._director = director
         self._prefix = stream_path + "/"
         self._public_port = public_port
+        self._is_relayed = is_relayed
 
     async def take(self, request: Request) -> Response:
         path = request.headers.get("x-original-uri", "").partition("?")[0]  # a path, never a URL: nothing else to read
         if not path.startswith(self._prefix):
             return _refused(Refused(Refusal.UNKNOWN, "not a stream's path"))
-        _, decision = await self._director.direct(path.removeprefix(self._prefix))
+        failed_address = request.headers.get("x-failed-worker", "")
+        _, decision = await self._director.direct(path.removeprefix(self._prefix), failed_address)
         match decision:
-            case Route():
+            case Route() if not self._is_relayed:
                 return Response(status_code=204, headers={"X-Worker": decision.address})
-            case AnswerHere():
+            case Route() | AnswerHere():
                 return Response(status_code=204, headers={"X-Worker": self._own_address(request)})
             case Refused():
                 return _refused(decision)

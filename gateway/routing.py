@@ -65,11 +65,16 @@ def decide(
             return Refused(Refusal.UNKNOWN, "unknown_call")  # a token is signed only after RESERVED
 
 
+def past(failed_address: str, workers: Sequence[WorkerView]) -> list[WorkerView]:
+    """The workers without the one at this address, which has just not taken the stream: a hint for one decision."""
+    return [worker for worker in workers if worker.record.address != failed_address]
+
+
 def decide_without_registry(token: StreamToken, workers: Sequence[WorkerView], now_ms: int) -> Decision:
     """The same while the registry is away: by the signed token and the workers last heard of."""
     if is_for_gateway(token):
         return decide(token, None, workers, now_ms)
-    known = _by_id(token.worker_id, workers)
+    known = _by_id(token.worker_id, workers) or best_worker(workers, 0)  # leases end while nobody can renew them
     return _route(known) if known else Refused(Refusal.UNAVAILABLE, "registry_away")
 
 

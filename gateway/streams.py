@@ -18,7 +18,7 @@ from gateway.ends import CarrierEnd, WorkerEnd, WorkerRefused, headers_to_pass
 from gateway.leg import Leg
 from gateway.notebook import Notebook
 from gateway.prompt import Prompt
-from gateway.routing import AnswerHere, Decision, Refused, Route, decide, decide_without_registry, is_for_gateway
+from gateway.routing import AnswerHere, Decision, Refused, Route, decide, decide_without_registry, is_for_gateway, past
 from shared.calls.lost import may_be_lost
 from shared.calls.outcome import Reason
 from shared.calls.record import CallRecord
@@ -48,19 +48,19 @@ class Director:
         self.last_workers: list[WorkerView] = []
         """As last heard of, for when the registry is away; kept fresh by the heartbeat."""
 
-    async def direct(self, text: str) -> tuple[StreamToken | None, Decision]:
-        """The token behind the text, if it is good, and what to do with its stream."""
+    async def direct(self, text: str, failed_address: str = "") -> tuple[StreamToken | None, Decision]:
+        """The token behind the text, if it is good, and what to do with its stream; not to the worker that failed."""
         try:
             token = verify_token(text, self._secrets, self._registry.now_ms())
         except TokenRejected as rejected:
             self._meter.count(TOKENS_REFUSED, fault=rejected.fault)
             self._meter.count(ROUTES, result="token")
             return None, Refused(Refusal.BAD_TOKEN, "token")
-        decision = await self._decide(token)
+        decision = await self._decide(token, failed_address)
         self._meter.count(ROUTES, result=_label(decision))
         return token, decision
 
-    async def _decide(self, token: StreamToken) -> Decision:
+    async def _decide(self, token: StreamToken, failed_address: str) -> Decision:
         if is_for_gateway(token):
             return decide(token, None, [], self._registry.now_ms())
         try:
@@ -68,9 +68,10 @@ class Director:
             workers = await self._registry.workers()
         except RegistryAway:
             self._meter.count(REGISTRY_ERRORS)
-            return decide_without_registry(token, self.last_workers, self._registry.now_ms())
+            return decide_without_registry(token, past(failed_address, self.last_workers), self._registry.now_ms())
         self.last_workers = workers or self.last_workers  # a registry that was started empty knows none yet
-        return decide(token, record, workers, self._registry.now_ms(), is_perhaps_lost=is_perhaps_lost)
+        able = past(failed_address, workers)
+        return decide(token, record, able, self._registry.now_ms(), is_perhaps_lost=is_perhaps_lost)
 
     async def _look_up(self, token: StreamToken) -> tuple[CallRecord | None, bool]:
         """The call's record; of an unknown one, whether it may be lost. That is said when workers had time to tell."""

@@ -34,6 +34,7 @@ from worker.stream import CallStream
 from worker.tasks import install_task_factory, start_shared
 
 CLEARS_OF_A_SESSION = 1000  # numbers of clearAudio go on over a call's sessions, whatever the last one left
+PING_S = 1.0  # what stands between us and the caller (nginx) takes a worker that is silent for seconds for gone
 HAND_OVER_S = 5.0  # for sessions that were handed over to be wound up here
 END_S = 15.0  # for sessions that were told to end, when the process has no more time
 
@@ -81,7 +82,7 @@ class WorkerApp:
         api_token = self.settings.api_token.get_secret_value()
         app = worker_app(attaching, self.sessions, self.health, self.meter, api_token, self._details)
         listener = listen_for("SFVOPI_WORKER_PORT", self.settings.host, self.settings.port)
-        self.server = await serve(app, sock=listener)
+        self.server = await serve(app, sock=listener, ping_s=PING_S)
         self._side.start("loop lag", sample_loop_lag(self.meter))
         await self._link.beat()
         await self._prepare_bots()

@@ -148,7 +148,9 @@ def listen_for(setting: str, host: str, port: int) -> socket.socket:
         raise SettingsError(f"{setting}: cannot listen on {host}:{port}: {error.strerror}") from None
 
 
-async def serve(app: ASGIApp, host: str = "", port: int = 0, sock: socket.socket | None = None) -> Server:
+async def serve(
+    app: ASGIApp, host: str = "", port: int = 0, sock: socket.socket | None = None, *, ping_s: float = PING_S
+) -> Server:
     """Serve `app` on host:port (0: any free one) or on `sock`, until `stop`. Raises `OSError` if it cannot listen."""
     config = uvicorn.Config(
         app,
@@ -156,7 +158,7 @@ async def serve(app: ASGIApp, host: str = "", port: int = 0, sock: socket.socket
         ws=StreamProtocol,
         ws_max_size=MAX_MESSAGE_BYTES,
         ws_per_message_deflate=False,
-        ws_ping_interval=PING_S,
+        ws_ping_interval=ping_s,
         ws_ping_timeout=PONG_DEADLINE_S,
         lifespan="off",
         log_config=None,

@@ -2,6 +2,7 @@
 
 import ipaddress
 import re
+from enum import StrEnum
 from pathlib import Path
 from typing import Self
 from urllib.parse import urlsplit
@@ -11,6 +12,13 @@ from pydantic import Field, SecretStr, model_validator
 from shared.settings.fleet import MOST_PORTS, FleetSettings, env, split
 
 _PATH_SEGMENT = re.compile(r"[A-Za-z0-9._~-]+")
+
+
+class MediaPath(StrEnum):
+    """How streams reach their workers where nginx asks `/route`. Without nginx all are relayed."""
+
+    DIRECT = "direct"  # nginx hands the socket to the worker
+    RELAYED = "relayed"  # a gateway's leg holds it
 
 
 class GatewaySettings(FleetSettings):
@@ -45,6 +53,12 @@ class GatewaySettings(FleetSettings):
         None,
         validation_alias=env("SFVOPI_BUSY_WAV"),
         description="What a caller hears whom no worker can take: a mono 16-bit WAV. Default: a short English message.",
+    )
+    media_path: MediaPath = Field(
+        MediaPath.DIRECT,
+        validation_alias=env("SFVOPI_MEDIA_PATH"),
+        description="Behind nginx: direct (streams go straight to workers) or relayed (through a gateway, which brings "
+        "them to another worker when theirs dies). Without nginx all are relayed.",
     )
     keep_call_alive: bool = Field(
         False,

@@ -130,9 +130,8 @@ class ChaosFleet:
     def signal(self, name: str, sig: signal.Signals) -> int:
         """Send a signal to the process that does the work; returns when, in Unix ms."""
         at_ms = time.time_ns() // 1_000_000
-        if self.fleet.children[name].is_running:
-            with suppress(ProcessLookupError):
-                os.kill(self.fleet.pid(name), sig)
+        with suppress(ProcessLookupError):
+            self.fleet.kill(name, sig)
         return at_ms
 
     def awaken(self) -> None:

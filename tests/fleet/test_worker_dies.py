@@ -9,7 +9,7 @@ import pytest
 
 from shared.carrier.call import place_call
 from shared.carrier.events import CarrierEvent, EventKind
-from shared.carrier.plan import CallPlan, Say, Wait, WaitForBot
+from shared.carrier.plan import CallPlan, Knobs, Say, Wait, WaitForBot
 from shared.carrier.report import CallOutcome
 from shared.cli.fleet import LocalFleet
 from tests.fakes.providers import FakeProviders
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.fleet
 CALLER, OTHER = 4, 9
 
 
-def plan(call_id: str, fleet: LocalFleet) -> CallPlan:
+def plan(call_id: str, fleet: LocalFleet, knobs: Knobs | None = None) -> CallPlan:
     return CallPlan(
         answer_url=fleet.answer_url,
         fallback_url=fleet.fallback_url,
@@ -36,6 +36,7 @@ def plan(call_id: str, fleet: LocalFleet) -> CallPlan:
             Say(pcm=caller_speech(CALLER, "goodbye")),
             WaitForBot(quiet_s=5, limit_s=10),
         ),
+        knobs=knobs or Knobs(),
         max_s=60,
         keep_audio=True,
     )

@@ -5,6 +5,7 @@ hold up a process that carries calls.
 """
 
 import asyncio
+import contextlib
 import os
 import signal
 import sys
@@ -61,6 +62,12 @@ class Child:
         if self.is_running:
             self._process.send_signal(sig)  # type: ignore[union-attr]
 
+    def kill(self) -> None:
+        """Kill it, and whatever it has started."""
+        if self.is_running:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.pid, signal.SIGKILL)
+
     async def end(self, within_s: float, sig: signal.Signals = signal.SIGTERM) -> bool:
         """Ask it to end and wait; after `within_s` it is killed. True when it went by itself."""
         if not self.is_running:
@@ -69,7 +76,7 @@ class Child:
         try:
             await asyncio.wait_for(self.wait(), within_s)
         except TimeoutError:
-            self.send(signal.SIGKILL)
+            self.kill()
             await self.wait()
             return False
         return True

@@ -1,4 +1,4 @@
-"""A whole fleet on this machine: an embedded Redis if none is given, one gateway, workers, housekeeping.
+"""A whole fleet on this machine: an embedded Redis if none is given, a gateway, workers, housekeeping; nginx if wished.
 
 Every process is a child of ours with its own log file. `sfvopi up`, `sfvopi demo` and tests run their fleets
 through this; it knows the processes by their command lines and HTTP alone.
@@ -38,15 +38,19 @@ class LocalFleet(FleetPlan):
     @property
     def names(self) -> list[str]:
         """Our processes without Redis, in the order in which they end."""
-        return [*self.worker_names, "gateway", *(["housekeeping"] if self.housekeeping else [])]
+        edge = ["nginx"] if self.has_nginx else []
+        return [*self.worker_names, *edge, "gateway", *(["housekeeping"] if self.housekeeping else [])]
 
     def pid(self, name: str) -> int:
         """Of the process that does the work, not of a watchdog above it."""
         return guarded(self.children[name].pid, "worker.process")
 
     def kill(self, name: str, sig: signal.Signals = signal.SIGKILL) -> None:
-        """Send a signal to a process by name: gateway, worker-1, housekeeping, redis."""
-        if self.children[name].is_running:
+        """Send a signal to a process by name: gateway, worker-1, housekeeping, redis, nginx and its workers."""
+        child = self.children[name]
+        if name == "nginx" and sig == signal.SIGKILL:
+            child.kill()
+        elif child.is_running:
             os.kill(self.pid(name), sig)
 
     def logs(self, name: str) -> list[dict[str, Any]]:
@@ -84,7 +88,7 @@ class LocalFleet(FleetPlan):
         """Workers end first, when their calls have; then the gateway, housekeeping, Redis. Returns who was killed."""
         left_s = self.stop_within_s if within_s is None else within_s
         cut: list[str] = []
-        for group in (self.worker_names, ["gateway"], ["housekeeping"]):
+        for group in (self.worker_names, ["nginx"], ["gateway"], ["housekeeping"]):
             children = [self.children[name] for name in group if name in self.children]
             by_themselves = await asyncio.gather(*(child.end(left_s) for child in children))
             cut += [child.name for child, went in zip(children, by_themselves, strict=True) if not went]

@@ -3,10 +3,11 @@
 import secrets
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from shared.cli.fleet import nginx
 from shared.cli.fleet.environment import child_environment
 from shared.cli.fleet.ports import free_port
 
@@ -46,6 +47,8 @@ class FleetPlan:
     `env` is for all processes and wins over everything. `keep_settings` lets the settings of our own environment
     and `.env` through (as `sfvopi up` does); else the processes see only what is written here. `on_progress`
     hears of every step: (process, what). Times in seconds; `stop_within_s` is for the drain at the end.
+
+    With `has_nginx`, nginx stands in front on `port`; `media_path` is then direct or relayed. Direct needs it.
     """
 
     workers: int = 2
@@ -55,6 +58,8 @@ class FleetPlan:
     port: int = 0
     internal_port: int = 0
     housekeeping_port: int = 0
+    media_path: str = "relayed"
+    has_nginx: bool = False
     redis_url: str = ""
     public_wss_url: str = ""
     webhook_secret: str = ""
@@ -72,6 +77,8 @@ class FleetPlan:
         self.port = self.port or free_port()
         self.internal_port = self.internal_port or free_port()
         self.housekeeping_port = self.housekeeping_port or free_port()
+        self.has_nginx = self.has_nginx or self.media_path == "direct"
+        self.gateway_port = free_port() if self.has_nginx else self.port
         self.token_secret = secrets.token_hex(32)
         self.api_token = self.api_token or secrets.token_urlsafe(24)
         self.generation: dict[str, int] = {}  # how often each process was started
@@ -116,10 +123,17 @@ class FleetPlan:
         generation = self.generation.get(name, 1)
         return name if generation == 1 else f"{name}.{generation}"
 
-    def argv(self, name: str) -> tuple[str, ...]:
+    def argv(self, name: str) -> Sequence[str]:
+        if name == "nginx":
+            return nginx.argv(self.write_nginx_configuration())
         if name in self.worker_names:
             return self.programs.worker
         return self.programs.gateway if name == "gateway" else self.programs.housekeeping
+
+    def write_nginx_configuration(self) -> Path:
+        """What nginx is started with, and reloads."""
+        gateways, internal = [f"127.0.0.1:{self.gateway_port}"], [f"127.0.0.1:{self.internal_port}"]
+        return nginx.write_configuration(self.folder / "nginx", f"127.0.0.1:{self.port}", gateways, internal)
 
     def log_path(self, name: str) -> Path:
         return self.folder / f"{name}.jsonl"
@@ -135,10 +149,11 @@ class FleetPlan:
         ours = {
             "REDIS_URL": self.redis_url,
             "SFVOPI_API_TOKEN": self.api_token,
-            "SFVOPI_GATEWAY_PORT": str(self.port),
+            "SFVOPI_GATEWAY_PORT": str(self.gateway_port),
             "SFVOPI_GATEWAY_INTERNAL_PORT": str(self.internal_port),
             "SFVOPI_GATEWAY_ID": "gateway",
             "SFVOPI_HOUSEKEEPING_PORT": str(self.housekeeping_port),
+            "SFVOPI_MEDIA_PATH": self.media_path if self.has_nginx else "",
             "SFVOPI_WEBHOOK_SECRETS": self.webhook_secret,
             "PUBLIC_WSS_URL": self.public_wss_url or f"ws://127.0.0.1:{self.port}/ws",
             "SFVOPI_BOT": self.bot,

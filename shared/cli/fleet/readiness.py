@@ -7,6 +7,7 @@ from shared.cli.api import FleetApi
 from shared.cli.faults import CliFault
 from shared.cli.fleet.child import Child
 from shared.cli.fleet.log_files import read_lines, tell
+from shared.cli.fleet.nginx import is_listening
 from shared.cli.fleet.plan import FleetPlan
 from shared.telemetry.health import Readiness
 
@@ -48,6 +49,8 @@ def log_tail(plan: FleetPlan, name: str, lines: int = 8) -> str:
 
 
 async def _state_of(plan: FleetPlan, name: str, api: FleetApi) -> str:
+    if name == "nginx":
+        return READY if is_listening(plan.port) else ""
     if name in plan.worker_names:
         return await _worker_state(plan.worker_id(name), api)
     return await api.readiness("" if name == "gateway" else f"http://127.0.0.1:{plan.housekeeping_port}")

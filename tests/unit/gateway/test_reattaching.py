@@ -198,7 +198,7 @@ async def test_a_first_stream_that_its_worker_cannot_take_is_brought_to_another(
     await nothing_is_left(house)
 
 
-async def test_a_second_refusal_is_told_to_the_carrier(house: Any) -> None:
+async def test_refusals_are_told_to_the_carrier_when_nobody_takes_it_for_a_while(house: Any) -> None:
     first, second = await two_workers(house)
     await house.start_worker("w3", state=WorkerState.DRAINING)
     answer = await house.answer("c-1")
@@ -206,5 +206,5 @@ async def test_a_second_refusal_is_told_to_the_carrier(house: Any) -> None:
     with pytest.raises(websockets.InvalidStatus) as refused:
         await house.connect(answer.url)
     assert refused.value.response.status_code == 503
-    assert house.metric("sfvopi_routes_total", result="worker_refused") == 2
+    assert house.metric("sfvopi_routes_total", result="worker_refused") > 2, "both were asked again"
     await nothing_is_left(house)

@@ -113,11 +113,12 @@ async def test_a_workers_refusal_reaches_the_carrier_as_the_same_status(house: A
     worker = await house.start_worker()
     worker.refuse_with = status
     assert await house.status_of((await house.answer("c-1")).url) == status
-    assert house.metric("sfvopi_routes_total", result="worker_refused") == 1
+    asked = house.metric("sfvopi_routes_total", result="worker_refused")
+    assert asked > 1 if status == 503 else asked == 1, "who is full may have room in a moment"
     await nothing_is_left(house)
 
 
-async def test_a_worker_that_is_not_there_is_told_as_503_at_once(house: Any) -> None:
+async def test_a_worker_that_is_not_there_is_told_as_503_when_it_has_not_come_back_for_a_while(house: Any) -> None:
     worker = await house.start_worker()
     answer = await house.answer("c-1")
     await worker.server.stop()
@@ -125,7 +126,7 @@ async def test_a_worker_that_is_not_there_is_told_as_503_at_once(house: Any) -> 
         await house.connect(answer.url)
     assert refused.value.response.status_code == 503
     assert refused.value.response.headers["Retry-After"] == "1"
-    assert house.metric("sfvopi_routes_total", result="worker_away") == 1
+    assert house.metric("sfvopi_routes_total", result="worker_away") > 1
 
 
 async def test_a_worker_that_accepts_no_stream_in_time_is_told_as_503(
