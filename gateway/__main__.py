@@ -19,7 +19,8 @@ examples:
 
 async def serve(settings: GatewaySettings, signals: Signals) -> None:
     """Until told to end."""
-    await run(settings, open_registry(settings.redis_url.get_secret_value()), signals)
+    registry = open_registry(settings.redis_url.get_secret_value(), settle_ms=settings.settle_ms)
+    await run(settings, registry, signals)
 
 
 PROGRAM = Program(

@@ -9,14 +9,17 @@ What becomes of a call that cannot be placed is its number's policy. By default 
 the carrier asks the fallback; the call stays open (RINGING), since a slot may be free by then. The fallback never
 refuses: its caller hears a busy message from a gateway, or is sent to another server, and the call ends for that
 reason there and then; or he is held: he gets a place in line, and a stream to a gateway, which keeps it (`line.py`).
-Whoever is new gets a slot only if there is one more than those who wait in line can use.
+Whoever is new gets a slot only if there is one more than those who wait in line can use. While the registry is away,
+calls are placed from this gateway's own share (`local_admission.py`) before the policy is asked.
 """
 
+import asyncio
 import math
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from gateway.local_admission import LocalAdmission
 from shared.calls.outcome import Reason
 from shared.calls.record import HELD_DETAIL, NO_CAPACITY_DETAIL, CallRecord
 from shared.calls.state import CallEvent, CallState
@@ -34,6 +37,7 @@ from shared.tokens import StreamToken, sign_token
 # as a token's worker: the stream is answered by whichever gateway it reaches, with the busy message, …
 GATEWAY_ITSELF = ""
 IN_LINE = "~line"  # … or, for a caller who waits in line, until a worker has a slot; no worker has this id
+ANSWER_WITHIN_S = 0.8  # whatever the registry does: a carrier waits for the answer with a live caller on the line
 BUSY_TOKEN_S = 120  # a busy message is heard at once or never
 PLACE_S = 10  # a place in line waits so long for its stream, which comes within one or two
 
@@ -42,6 +46,7 @@ class Verdict(StrEnum):
     """What an answer webhook comes to. A metric label."""
 
     RESERVED = "reserved"
+    PLACED_LOCALLY = "placed_locally"  # the registry is away; from this gateway's own share
     REPEATED = "repeated"  # it has its slot, or its stream, already
     HELD = "held"  # a place in line
     REFUSED = "refused"  # no capacity: the carrier shall ask the fallback
@@ -52,7 +57,7 @@ class Verdict(StrEnum):
 
     @property
     def is_placed(self) -> bool:
-        return self in (Verdict.RESERVED, Verdict.REPEATED)
+        return self in (Verdict.RESERVED, Verdict.REPEATED, Verdict.PLACED_LOCALLY)
 
 
 # how a call ends whose caller is told something else
@@ -123,8 +128,16 @@ def parties(webhook: AnswerWebhook | HangupWebhook | RingWebhook) -> dict[str, A
 class Admission:
     """The awaiting shell around `decide`. Raises nothing: an absent registry is a verdict, too."""
 
-    def __init__(self, registry: Registry, settings: GatewaySettings, numbers: Numbers, meter: Meter) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        settings: GatewaySettings,
+        numbers: Numbers,
+        meter: Meter,
+        local: LocalAdmission,
+    ) -> None:
         self._registry = registry
+        self._local = local
         self._settings = settings
         self._numbers = numbers
         self._meter = meter
@@ -133,22 +146,19 @@ class Admission:
         """Place the call, or say what else."""
         plan = self._numbers.plan_for(own_number(webhook))
         try:
-            return await self._place(webhook, plan, is_fallback)
-        except RegistryAway:
+            async with asyncio.timeout(ANSWER_WITHIN_S):
+                return await self._place(webhook, plan, is_fallback)
+        except (RegistryAway, TimeoutError):
+            if placed := self._place_locally(webhook, plan):
+                return placed
             verdict = without_room(plan.overflow, is_fallback=is_fallback, has_line=False)
             told = self._told(verdict, webhook.call_uuid, plan)
             return Admitted(verdict, told) if told else Admitted(Verdict.REGISTRY_AWAY)
 
     async def _place(self, webhook: AnswerWebhook, plan: NumberPlan, is_fallback: bool) -> Admitted:
-        call_id, number = webhook.call_uuid, own_number(webhook)
-        hold_ms = round(self._settings.attach_by_s * 1000)
+        call_id, number, changes = webhook.call_uuid, own_number(webhook), self._answered(webhook, plan)
+        hold_ms = self._settings.attach_by_ms
         reservation = await self._registry.reserve(call_id, hold_ms, number=number, ceiling=plan.ceiling, in_turn=True)
-        changes = parties(webhook) | {
-            "bot": plan.bot,
-            "codec": str(plan.format.codec),
-            "sample_rate": plan.format.sample_rate,
-            "answered_at_ms": self._registry.now_ms(),
-        }
         if reservation:
             moved = await self._registry.move(
                 call_id, CallEvent.ANSWER, {**changes, "worker_id": reservation.worker_id, "detail": ""}
@@ -177,20 +187,44 @@ class Admission:
         attach_by_ms = reservation.expires_at_ms if reservation else self._registry.now_ms()
         return Admitted(verdict, self._stream_answer(moved.record, attach_by_ms), moved.record.worker_id)
 
+    def _place_locally(self, webhook: AnswerWebhook, plan: NumberPlan) -> Admitted | None:
+        """Without the registry, from this gateway's own share."""
+        call_id, now_ms = webhook.call_uuid, self._registry.now_ms()
+        attach_by_ms = now_ms + self._settings.attach_by_ms
+        changes = self._answered(webhook, plan)
+        given = self._local.place(call_id, own_number(webhook), plan.ceiling, attach_by_ms, changes)
+        if given is None:
+            return None
+        until_ms = now_ms + self._valid_ms
+        token = StreamToken(call_id, given.worker_id, plan.format, given.attach_by_ms, until_ms, plan.bot, True)
+        return Admitted(Verdict.PLACED_LOCALLY, self._answer(token), given.worker_id)
+
+    def _answered(self, webhook: AnswerWebhook, plan: NumberPlan) -> dict[str, Any]:
+        """What an answer writes into the call's record."""
+        return parties(webhook) | {
+            "bot": plan.bot,
+            "codec": str(plan.format.codec),
+            "sample_rate": plan.format.sample_rate,
+            "answered_at_ms": self._registry.now_ms(),
+        }
+
+    @property
+    def _valid_ms(self) -> int:
+        return round((self._settings.max_call_s + CallLimits.TOKEN_GRACE_S) * 1000)
+
     def _stream_answer(self, record: CallRecord, attach_by_ms: int) -> StreamAnswer:
         """Where the call's stream shall go, and until when its slot waits for the first one.
 
         Format and worker are the record's, the time is the slot's: a repetition promises the same.
         """
-        now_ms = self._registry.now_ms()
-        valid_s = self._settings.max_call_s + CallLimits.TOKEN_GRACE_S
         return self._answer(
             StreamToken(
                 call_id=record.call_id,
                 worker_id=record.worker_id,
                 format=record.format,
                 attach_by_ms=attach_by_ms,
-                valid_until_ms=now_ms + round(valid_s * 1000),
+                valid_until_ms=self._registry.now_ms() + self._valid_ms,
+                bot=record.bot,
             )
         )
 

@@ -14,6 +14,7 @@ from gateway.attaching import Attaching
 from gateway.hangups import Hangups
 from gateway.holding import Holding
 from gateway.line import Line
+from gateway.local_admission import LastKnown, LocalAdmission
 from gateway.notebook import Notebook
 from gateway.prompt import read_busy_prompt, read_hold_prompt
 from gateway.route import RouteEndpoint
@@ -42,11 +43,12 @@ class Gateway:
     health: Health
     notebook: Notebook
     hangups: Hangups
+    local: LocalAdmission
     director: Director
     streams: Streams
     line: Line
     side_tasks: SideTasks
-    heartbeat_s: float
+    settings: GatewaySettings
     public: Starlette
     internal: Starlette
 
@@ -61,24 +63,35 @@ class Gateway:
     async def _heartbeat(self) -> None:
         while True:
             await self.beat()
-            await asyncio.sleep(self.heartbeat_s)
+            await asyncio.sleep(self.settings.heartbeat_s)
 
     async def beat(self) -> None:
         """Re-read the truth: the registry's time, the workers; do what waited for the registry."""
         self.streams.sample()
         try:
             self.meter.set(CLOCK_OFFSET_SECONDS, await self.registry.sync_clock() / 1000)
-            self.director.last_workers = await self.registry.workers()
+            gateways = await self.registry.gateway_heartbeat(self.gateway_id, round(self.settings.lease_s * 1000))
             await self.hangups.retry()
+            await self._learn(gateways)
         except RegistryAway as away:
             self.meter.count(REGISTRY_ERRORS)
             if not self.health.registry_away:
-                get_logger(__name__).warning("registry is away; no call can be placed", why=str(away))
+                get_logger(__name__).warning("registry is away; calls are placed from our share", why=str(away))
             self.health.registry_away = True
         else:
             if self.health.registry_away:
                 get_logger(__name__).info("registry is back")
             self.health.registry_away = False
+
+    async def _learn(self, gateways: int) -> None:
+        """What is to be known when the registry is away; a registry that was started empty knows less than we do."""
+        since_ms = await self.registry.since_ms()
+        if has_settled := since_ms and self.registry.now_ms() >= since_ms + self.settings.settle_ms:
+            await self.local.tell()
+        workers = await self.registry.workers()
+        self.director.last_workers = workers or self.director.last_workers
+        if has_settled:
+            self.local.learn(LastKnown(tuple(workers), gateways, self.registry.now_ms()))
 
     async def close(self) -> None:
         """Stop side tasks, do what waited for the registry, write what is noted, give the registry's sockets back."""
@@ -98,8 +111,9 @@ def build(settings: GatewaySettings, registry: Registry, *, public_port: int = 0
     meter, health = Meter("gateway"), Health()
     notebook = Notebook(registry, source, meter)
     hangups = Hangups(registry, notebook, meter)
-    admission = Admission(registry, settings, numbers, meter)
-    director = Director(registry, settings.token_keys, meter)
+    local = LocalAdmission(registry, notebook)
+    admission = Admission(registry, settings, numbers, meter, local)
+    director = Director(registry, settings, meter)
     busy_prompt, music = read_busy_prompt(settings.busy_wav), read_hold_prompt(settings.hold_wav)
     attaching = Attaching(registry, lambda: director.last_workers, notebook, meter)
     line = Line(registry, settings, numbers, meter)
@@ -118,11 +132,12 @@ def build(settings: GatewaySettings, registry: Registry, *, public_port: int = 0
         health=health,
         notebook=notebook,
         hangups=hangups,
+        local=local,
         director=director,
         streams=streams,
         line=line,
         side_tasks=SideTasks(health),
-        heartbeat_s=settings.heartbeat_s,
+        settings=settings,
         public=_app([*webhooks.routes(), WebSocketRoute(stream_path + "/{token}", streams.take)]),
         internal=_app([Route("/route", route.take), *health_routes(health, meter, details), *api.routes()]),
     )

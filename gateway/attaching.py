@@ -110,15 +110,15 @@ class Attaching:
         except RegistryAway:
             self._meter.count(REGISTRY_ERRORS)
             known = [worker for worker in self._last_workers() if worker.record.worker_id not in avoid]
-            best = best_worker(known, self._registry.now_ms())
+            best = best_worker(known, 0)  # leases end while nobody can renew them
             return Route(best.record.worker_id, best.record.address) if best else None
         return Route(held.worker_id, held.address) if held else None
 
     async def _is_over(self, call_id: str) -> bool:
-        """Whether the call has ended; a registry that is away knows of no end."""
+        """Whether the call has ended; a registry that is away, or has lost the call, knows of no end."""
         try:
             record = await self._registry.get(call_id)
         except RegistryAway:
             self._meter.count(REGISTRY_ERRORS)
             return False
-        return record is None or record.is_over
+        return record is not None and record.is_over

@@ -24,6 +24,7 @@ from shared.telemetry.logs import get_logger
 from shared.telemetry.meter import Meter
 
 MOST_PENDING = 1000
+WITHIN_S = 0.8  # for the registry, all questions together
 LAST_TRY_S = 2.0  # at exit, for all that waits
 SILENCE_S = 5.0  # a stream comes within one or two; who hangs up sooner has merely changed his mind
 _ANSWERED = (CallState.RESERVED, CallState.ACTIVE, CallState.DETACHED)
@@ -79,8 +80,9 @@ class Hangups:
     async def take(self, hangup: HangupWebhook) -> HangupResult:
         """End the call, now or when the registry is back. Raises nothing."""
         try:
-            return await self._end(hangup)
-        except RegistryAway:
+            async with asyncio.timeout(WITHIN_S):
+                return await self._end(hangup)
+        except (RegistryAway, TimeoutError):
             self._pending.append(hangup)
             return HangupResult.ERROR
 

@@ -46,15 +46,21 @@ class Refused:
 Decision = Route | AnswerHere | Hold | Refused
 
 
-def decide(token: StreamToken, record: CallRecord | None, workers: Sequence[WorkerView], now_ms: int) -> Decision:
-    """Where the stream of a verified token goes."""
+def decide(
+    token: StreamToken,
+    record: CallRecord | None,
+    workers: Sequence[WorkerView],
+    now_ms: int,
+    *,
+    is_perhaps_lost: bool = False,
+) -> Decision:
+    """Where the stream of a verified token goes. `is_perhaps_lost`: the registry may have known the call once."""
     if is_for_gateway(token):
         return AnswerHere() if now_ms <= token.attach_by_ms else Refused(Refusal.FORBIDDEN, "not_attached_in_time")
     if record is None and is_from_line(token):
         return Hold(None)
-    if record is None:  # perhaps the registry was restarted empty: if the call lives, its worker knows it
-        known = _by_id(token.worker_id, workers)
-        return _route(known) if known else Refused(Refusal.UNKNOWN, "unknown_call")
+    if record is None:
+        return _to_whom_it_was_promised(token, workers, now_ms, is_perhaps_lost)
     match record.state:
         case CallState.ENDED:
             return Refused(Refusal.FORBIDDEN, "ended")
@@ -81,7 +87,7 @@ def decide_without_registry(token: StreamToken, workers: Sequence[WorkerView], n
         return decide(token, None, workers, now_ms)
     if is_from_line(token):
         return Hold(None)
-    known = _by_id(token.worker_id, workers)
+    known = _by_id(token.worker_id, workers) or best_worker(workers, 0)  # leases end while nobody can renew them
     return _route(known) if known else Refused(Refusal.UNAVAILABLE, "registry_away")
 
 
@@ -93,6 +99,19 @@ def is_for_gateway(token: StreamToken) -> bool:
 def is_from_line(token: StreamToken) -> bool:
     """Whether the token was made for a caller who had to wait; it is good for the call that follows, too."""
     return token.worker_id == IN_LINE
+
+
+def _to_whom_it_was_promised(
+    token: StreamToken, workers: Sequence[WorkerView], now_ms: int, is_perhaps_lost: bool
+) -> Decision:
+    """Of a call that the registry does not know, its worker decides; a lost one may go to another."""
+    known = _by_id(token.worker_id, workers)
+    if known and (known.is_fresh(now_ms) or not is_perhaps_lost):
+        return _route(known)
+    if not is_perhaps_lost:
+        return Refused(Refusal.UNKNOWN, "unknown_call")
+    other = best_worker(workers, now_ms)
+    return _route(other) if other else Refused(Refusal.UNAVAILABLE, "full")
 
 
 def _to_slot(worker_id: str, workers: Sequence[WorkerView], now_ms: int) -> Decision:

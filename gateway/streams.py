@@ -6,7 +6,7 @@ that refuses is heard before the carrier is told yes.
 
 import asyncio
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from starlette.responses import JSONResponse
 from starlette.websockets import WebSocket, WebSocketDisconnect
@@ -30,10 +30,13 @@ from gateway.routing import (
     is_for_gateway,
     past,
 )
+from shared.calls.lost import may_be_lost
 from shared.calls.outcome import Reason
+from shared.calls.record import CallRecord
 from shared.calls.timeline import TimelineEvent
 from shared.fleet.worker import WorkerView
 from shared.registry import Registry, RegistryAway
+from shared.settings import GatewaySettings
 from shared.sfvopi.closing import CloseCode, Refusal
 from shared.telemetry.catalogue import LEGS, REGISTRY_ERRORS, ROUTES, TOKENS_REFUSED
 from shared.telemetry.logs import get_logger
@@ -41,14 +44,17 @@ from shared.telemetry.meter import Meter
 from shared.tokens import StreamToken, TokenRejected, verify_token
 
 RETRY_AFTER_S = "1"
+TELLING_MS = 500  # a worker tells of its calls with the heartbeat after which they count, one after the other
+LOOK_S = 0.1
 
 
 class Director:
     """Says where a stream goes, for `/route` and for relayed streams. Reads only."""
 
-    def __init__(self, registry: Registry, secrets: Sequence[str], meter: Meter) -> None:
+    def __init__(self, registry: Registry, settings: GatewaySettings, meter: Meter) -> None:
         self._registry = registry
-        self._secrets = secrets
+        self._settings = settings
+        self._secrets = settings.token_keys
         self._meter = meter
         self.last_workers: list[WorkerView] = []
         """As last heard of, for when the registry is away; kept fresh by the heartbeat."""
@@ -69,12 +75,38 @@ class Director:
         if is_for_gateway(token):
             return decide(token, None, [], self._registry.now_ms())
         try:
-            record = await self._registry.get(token.call_id)
-            self.last_workers = await self._registry.workers()
+            record, is_perhaps_lost = await self._look_up(token)
+            workers = await self._registry.workers()
         except RegistryAway:
             self._meter.count(REGISTRY_ERRORS)
             return decide_without_registry(token, past(failed_address, self.last_workers), self._registry.now_ms())
-        return decide(token, record, past(failed_address, self.last_workers), self._registry.now_ms())
+        self.last_workers = workers or self.last_workers  # a registry that was started empty knows none yet
+        able = past(failed_address, workers)
+        return decide(token, record, able, self._registry.now_ms(), is_perhaps_lost=is_perhaps_lost)
+
+    async def _look_up(self, token: StreamToken) -> tuple[CallRecord | None, bool]:
+        """The call's record; of an unknown one, whether it may be lost. That is said when workers had time to tell."""
+        record = await self._registry.get(token.call_id)
+        if record is not None:
+            return record, False
+        asked_ms, since_ms = self._registry.now_ms(), await self._registry.since_ms()
+        if not self._may_be_lost(token, since_ms):
+            return None, False
+        told_by_ms = (since_ms or asked_ms) + self._settings.settle_ms + TELLING_MS
+        while record is None and self._registry.now_ms() < told_by_ms:
+            await asyncio.sleep(LOOK_S)
+            record = await self._registry.get(token.call_id)
+        return record, self._may_be_lost(token, await self._registry.since_ms())
+
+    def _may_be_lost(self, token: StreamToken, since_ms: int) -> bool:
+        return may_be_lost(
+            token.attach_by_ms - self._settings.attach_by_ms,
+            token.attach_by_ms,
+            self._registry.now_ms(),
+            since_ms=since_ms,
+            window_ms=self._settings.lost_for_ms,
+            is_local=token.is_local,
+        )
 
 
 class Streams:

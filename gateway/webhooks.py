@@ -30,6 +30,7 @@ RETRY_AFTER = {"Retry-After": "1"}
 # verdict → value of the metric's `result` label, HTTP status (None: the Stream JSON), message
 _RESULTS: dict[Verdict, str] = {
     Verdict.RESERVED: "accepted",
+    Verdict.PLACED_LOCALLY: "accepted",
     Verdict.REPEATED: "duplicate",
     Verdict.HELD: "accepted",
     Verdict.BUSY_MESSAGE: "refused",
@@ -114,7 +115,7 @@ class Webhooks:
         took_s = time.perf_counter() - began
         result = _RESULTS[admitted.verdict]
         self._meter.count(ADMISSIONS, result=admitted.verdict)
-        if admitted.verdict is Verdict.REGISTRY_AWAY:
+        if admitted.verdict in (Verdict.REGISTRY_AWAY, Verdict.PLACED_LOCALLY):
             self._meter.count(REGISTRY_ERRORS)
         self._write_down(name, webhook, admitted, took_s)
         self._log.info("call asked for", webhook=name, call_id=webhook.call_uuid, verdict=admitted.verdict)

@@ -2,7 +2,8 @@
 
 A token carries the call, the worker that holds its slot, the audio format that the answer promised, and two
 times. `attach_by_ms` binds the first attachment only; after that the token is good while the call lives, since
-a carrier that reconnects uses the same URL. `valid_until_ms` ends it for good.
+a carrier that reconnects uses the same URL. `valid_until_ms` ends it for good. The bot's name is in it for a worker
+whose registry is away, or has lost the call: what else the record says can wait, which bot speaks cannot.
 
 Signed, not secret: it holds no number. The key is the first of the secrets; all of them verify (rotation).
 """
@@ -49,6 +50,8 @@ class StreamToken:
     format: AudioFormat
     attach_by_ms: int
     valid_until_ms: int
+    bot: str = ""
+    is_local: bool = False  # given out by a gateway alone: the registry was away, and may not know of it yet
 
 
 def sign_token(token: StreamToken, secret: str) -> str:
@@ -62,6 +65,8 @@ def sign_token(token: StreamToken, secret: str) -> str:
         token.attach_by_ms,
         token.valid_until_ms,
     ]
+    if token.bot or token.is_local:
+        fields += [token.bot, int(token.is_local)]
     body = _b64(json.dumps(fields, separators=(",", ":")).encode())
     return f"{body}.{_b64(_signature(body, secret))}"
 
@@ -80,8 +85,11 @@ def verify_token(text: str, secrets: Sequence[str], now_ms: int) -> StreamToken:
     if not any(matches):
         raise TokenRejected(TokenFault.BAD_SIGNATURE)
     try:
-        version, call_id, worker_id, codec, rate, attach_by_ms, valid_until_ms = json.loads(_unb64(body))
-        token = StreamToken(call_id, worker_id, AudioFormat(Codec(codec), rate), attach_by_ms, valid_until_ms)
+        # what a newer version puts behind these is not for us
+        version, call_id, worker_id, codec, rate, attach_by_ms, valid_until_ms, *more = json.loads(_unb64(body))
+        bot, is_local = (*more, "", 0)[:2]
+        format = AudioFormat(Codec(codec), rate)
+        token = StreamToken(call_id, worker_id, format, attach_by_ms, valid_until_ms, str(bot), bool(is_local))
     except (ValueError, TypeError, UnsupportedFormat):
         raise TokenRejected(TokenFault.MALFORMED) from None
     if version != VERSION:

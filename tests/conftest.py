@@ -45,14 +45,25 @@ def clock() -> Clock:
 @pytest.fixture(params=["memory", "redis"])
 async def registry(request: pytest.FixtureRequest, clock: Clock) -> AsyncIterator[Registry]:
     """An empty registry of each kind, on the test's `clock`."""
+    opened = await _open(request, clock)
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture(params=["memory", "redis"])
+async def settling(request: pytest.FixtureRequest, clock: Clock) -> AsyncIterator[Registry]:
+    """The same, and for a second after its start without data it places nothing."""
+    opened = await _open(request, clock, settle_ms=1_000)
+    yield opened
+    await opened.close()
+
+
+async def _open(request: pytest.FixtureRequest, clock: Clock, settle_ms: int = 0) -> Registry:
     if request.param == "memory":
-        yield MemoryRegistry(clock=clock)
-        return
+        return MemoryRegistry(clock=clock, settle_ms=settle_ms)
     url = request.getfixturevalue("redis_url")
     await empty(url)
-    redis = RedisRegistry.connect(url, clock=clock, command_timeout_s=5)
-    yield redis
-    await redis.close()
+    return RedisRegistry.connect(url, clock=clock, settle_ms=settle_ms, command_timeout_s=5)
 
 
 async def empty(url: str) -> None:

@@ -20,6 +20,7 @@ from shared.telemetry.meter import Meter
 from shared.version import VERSION
 from worker.attaching import Attaching
 from worker.bot_loader import Bot, BotLoader, BotNotFound
+from worker.fencing import SleepGuard
 from worker.fleet_link import FleetLink
 from worker.leaving import Leaving
 from worker.observing import CallWatch
@@ -64,8 +65,16 @@ class WorkerApp:
             CheckpointStore(registry, self.meter, settings.checkpoint_key_list),
         )
         self._standing = Standing(settings, self.sessions, self.meter, self.health, self._open_streams)
+        self._guard = SleepGuard(settings.lease_s)
         self._link = FleetLink(
-            settings, registry, self.sessions, self.meter, self.health, self._describe_now, self._standing.hear
+            settings,
+            registry,
+            self.sessions,
+            self.meter,
+            self.health,
+            self._describe_now,
+            self._standing.hear,
+            self._guard,
         )
         self._standing.changed = self._link.beat_soon
         self._leaving = Leaving(settings, self.sessions, self._link, self._standing, self.health, self.meter)
@@ -98,6 +107,8 @@ class WorkerApp:
         self.health.started = not self.health.bot_missing
         self._side.start("loop lag", sample_loop_lag(self.meter, self._standing.saw_lag))  # the start's is no call's
         self._side.start("heartbeats", self._link.keep_beating())
+        self._side.start("sleep guard", self._guard.keep_beating())
+        self._side.start("look after sleep", self._link.look_after_sleep())
         self._side.start("nudges", self._link.listen())
         self._side.start("timelines", self._link.keep_noting())
         self._log.info("serving", address=self.address, capacity=self.settings.calls_per_worker, state=str(self.state))
@@ -218,6 +229,7 @@ class WorkerApp:
             clears=CLEARS_OF_A_SESSION * max(0, record.attachments - 1),
             bot=record.bot,
         )
+        stream.may_write = self._guard.may_write
         stream.repeats_unheard, stream.resume_line = settings.resume == "repeat", settings.resume_line
         age_s = (self.registry.now_ms() - record.first_attached_at_ms) / 1000 if record.attachments > 1 else 0.0
         session = Session(record, stream, self._workplace, self._link.claim_end, age_s)

@@ -5,24 +5,23 @@ The registry's part of it may be away: the token is signed, so the call is taken
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from collections.abc import Callable
 
 from starlette.datastructures import Headers
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from shared.calls.lost import may_be_lost
 from shared.calls.outcome import Reason
 from shared.calls.record import CallRecord
 from shared.calls.state import CallEvent, CallState
 from shared.calls.timeline import TimelineEvent
 from shared.fleet.path import PATH_HEADER, RELAYED
-from shared.registry.contract import Moved, Registry, RegistryAway
+from shared.registry.contract import Moved, Registry
 from shared.settings import WorkerSettings
 from shared.sfvopi.closing import CloseCode, Refusal
 from shared.sfvopi.messages import StreamStarted
 from shared.telemetry.catalogue import (
     ATTACH_SECONDS,
-    REGISTRY_ERRORS,
     STREAMS,
     TOKENS_REFUSED,
     UPGRADE_HEADER_MISMATCH,
@@ -31,14 +30,13 @@ from shared.telemetry.logs import get_logger
 from shared.telemetry.meter import Meter
 from shared.tokens import StreamToken, TokenRejected, verify_token
 from worker.admission import FirstStream, StreamRefused, compare_call_header, gives_way, refuse_by_record
+from worker.patience import Patience
 from worker.session import Session
 from worker.sessions import TURN_S, Sessions
 from worker.socket import NO_CODE, StreamSocket
 from worker.standing import Standing
 
 LOOK_S = 0.05  # between looks at the stream that a second one waits for
-
-T = TypeVar("T")
 
 
 class Attaching:
@@ -91,26 +89,30 @@ class Attaching:
     async def _attach_in_turn(
         self, websocket: WebSocket, token: StreamToken, waits_until: float
     ) -> tuple[Session, StreamSocket | None]:
-        record = await self._record_of(token)
+        patience = Patience(self._meter)
+        record = await self._record_of(token, patience)
         session = self._sessions.get(token.call_id)
         if record is None and session is not None:
             record = session.record  # the registry has lost it; what we hold in memory is the truth
-            await self._or_else(self._registry.restore(record), None)
+            await patience.or_else(self._registry.restore(record), None)
+        is_lost = record is None and await self._is_perhaps_lost(token, patience)
+        if is_lost:
+            record = self._as_told_by(token, CallState.DETACHED)
         refuse_by_record(record, token.attach_by_ms, self._registry.now_ms())
         assert record is not None
         if session is None:
-            session, result = await self._take_call(token, record), "attached"
+            session, result = await self._take_call(token, record, is_lost, patience), "attached"
         else:
-            result = await self._take_stream(session, waits_until)
+            result = await self._take_stream(session, waits_until, patience)
         self._note_upgrade(session, websocket.headers)
         if (result != "attached" or record.attachments) and not session.is_relayed:
-            await self._tell_reconnect()
+            await self._tell_reconnect(patience)
         return session, await self._accept(websocket, session, result)
 
-    async def _tell_reconnect(self) -> None:
+    async def _tell_reconnect(self, patience: Patience) -> None:
         """The carrier itself came back with a stream: one that we close may be moved from now on."""
         if self._standing.is_reconnect_news:
-            await self._or_else(self._registry.saw_reconnect(), None)
+            await patience.or_else(self._registry.saw_reconnect(), None)
 
     def _verify(self, token_text: str) -> StreamToken:
         try:
@@ -125,43 +127,65 @@ class Attaching:
         if self._sessions.is_full:
             raise StreamRefused(Refusal.UNAVAILABLE, "full")
 
-    async def _record_of(self, token: StreamToken) -> CallRecord | None:
+    async def _record_of(self, token: StreamToken, patience: Patience) -> CallRecord | None:
         """The call's record; made from the token when the registry is away."""
-        unknown = CallRecord(
+        has_ended = self._sessions.has_ended_here(token.call_id)
+        unknown = self._as_told_by(token, CallState.ENDED if has_ended else CallState.ACTIVE)
+        return await patience.or_else(self._registry.get(token.call_id), unknown)
+
+    def _as_told_by(self, token: StreamToken, state: CallState) -> CallRecord:
+        return CallRecord(
             token.call_id,
-            CallState.ACTIVE,
+            state,
+            bot=token.bot,
             codec=token.format.codec,
             sample_rate=token.format.sample_rate,
             worker_id=self._worker_id,
         )
-        return await self._or_else(self._registry.get(token.call_id), unknown)
 
-    async def _take_call(self, token: StreamToken, record: CallRecord) -> Session:
+    async def _is_perhaps_lost(self, token: StreamToken, patience: Patience) -> bool:
+        """Whether a call that nobody knows is to be taken all the same."""
+        if self._sessions.has_ended_here(token.call_id):
+            return False
+        return may_be_lost(
+            token.attach_by_ms - self._settings.attach_by_ms,
+            token.attach_by_ms,
+            self._registry.now_ms(),
+            since_ms=await patience.or_else(self._registry.since_ms(), 0),
+            window_ms=self._settings.lost_for_ms,
+            is_local=token.is_local,
+        )
+
+    async def _take_call(self, token: StreamToken, record: CallRecord, is_lost: bool, patience: Patience) -> Session:
         """A call that this worker has not had."""
         self._refuse_without_room()
         with self._sessions.place_kept(token.call_id):
-            return await self._take_place(token, record)
+            return await self._take_place(token, record, is_lost, patience)
 
-    async def _take_place(self, token: StreamToken, record: CallRecord) -> Session:
+    async def _take_place(self, token: StreamToken, record: CallRecord, is_lost: bool, patience: Patience) -> Session:
         lease_ms = round(self._settings.lease_s * 1000)
         # the format that was promised with this URL: another answer may have written another into the record since
         record = record.with_changes({"codec": token.format.codec, "sample_rate": token.format.sample_rate})
         occupied = self._registry.occupy(token.call_id, self._worker_id, lease_ms)
-        if not await self._or_else(occupied, self._standing.has_room):
+        if not await patience.or_else(occupied, self._standing.has_room):
             raise StreamRefused(Refusal.UNAVAILABLE, "full")
-        moved = await self._move_to_active(record)
+        if is_lost:
+            self._log.warning("a call that the registry has lost is taken", call_id=token.call_id)
+            await patience.or_else(self._registry.restore(record), None)
+        moved = await self._move_to_active(record, patience)
         if not moved.moved:
-            await self._or_else(self._registry.release(token.call_id), None)
+            await patience.or_else(self._registry.release(token.call_id), None)
             raise StreamRefused(Refusal.FORBIDDEN, "ended")
         assert moved.record is not None
         session = self._open_session(moved.record)
+        session.attached_at_ms = moved.record.epoch or self._registry.now_ms()
         if record.answered_at_ms and record.attachments == 0:
             attach_s = max(0, self._registry.now_ms() - record.answered_at_ms) / 1000
             self._meter.observe(ATTACH_SECONDS, attach_s)
             session.stream.watch.add_figure(ATTACH_SECONDS.figure, attach_s * 1000)
         return session
 
-    async def _take_stream(self, session: Session, waits_until: float) -> str:
+    async def _take_stream(self, session: Session, waits_until: float, patience: Patience) -> str:
         """A call that has a session: the stream before this one must be gone, or silent, or this one is refused."""
         while not gives_way(first_stream(session)):
             if time.monotonic() >= waits_until or session.ending is not None:
@@ -171,26 +195,19 @@ class Attaching:
         if session.ending is not None:
             raise StreamRefused(Refusal.FORBIDDEN, "ended")
         result = "adopted" if session.stream.socket is None else "replaced"
-        moved = await self._move_to_active(session.record)
+        moved = await self._move_to_active(session.record, patience)
         if not moved.moved:
             raise StreamRefused(Refusal.FORBIDDEN, "ended")
         assert moved.record is not None
         session.attached(moved.record.epoch)
+        session.attached_at_ms = moved.record.epoch or self._registry.now_ms()
         return result
 
-    async def _move_to_active(self, record: CallRecord) -> Moved:
+    async def _move_to_active(self, record: CallRecord, patience: Patience) -> Moved:
         changes = {"worker_id": self._worker_id, "codec": record.codec, "sample_rate": record.sample_rate}
         local = record.with_changes({"state": CallState.ACTIVE, "epoch": 0})
         away = Moved(True, record.state, local)
-        return await self._or_else(self._registry.move(record.call_id, CallEvent.ATTACH, changes), away)
-
-    async def _or_else(self, asked: Awaitable[T], otherwise: T) -> T:
-        """The registry's answer, or ours when it is away."""
-        try:
-            return await asked
-        except RegistryAway:
-            self._meter.count(REGISTRY_ERRORS)
-            return otherwise
+        return await patience.or_else(self._registry.move(record.call_id, CallEvent.ATTACH, changes), away)
 
     def _note_upgrade(self, session: Session, headers: Headers) -> None:
         session.is_relayed = headers.get(PATH_HEADER) == RELAYED
@@ -253,7 +270,8 @@ class Attaching:
             return
         session.stream.watch.note(TimelineEvent.DETACHED, code=code)
         call_id = session.record.call_id
-        await self._or_else(self._registry.move(call_id, CallEvent.DETACH, {}, fence=session.fence), None)
+        detached = self._registry.move(call_id, CallEvent.DETACH, {}, fence=session.fence)
+        await Patience(self._meter).or_else(detached, None)
 
 
 def first_stream(session: Session) -> FirstStream:

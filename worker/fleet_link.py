@@ -1,7 +1,8 @@
 """This worker in the fleet: heartbeats, nudges, timelines, and the endings that the registry has still to hear of.
 
 What the worker holds in memory is the truth about its own calls, but for one thing: that a call has ended. That is
-the registry's, so every heartbeat reads the records of the living calls again; a nudge only makes it sooner.
+the registry's, so every heartbeat reads the records of the living calls again; a nudge only makes it sooner. The same
+look shows an attachment that the registry has not heard of, and one that came after ours at another worker.
 """
 
 import asyncio
@@ -12,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from shared.calls.outcome import RESULT_OF, Reason
+from shared.calls.record import CallRecord
 from shared.calls.state import CallEvent, CallState
 from shared.fleet.worker import Heard, WorkerRecord
 from shared.registry.contract import Registry, RegistryAway
@@ -23,6 +25,7 @@ from shared.telemetry.logs import get_logger
 from shared.telemetry.meter import Meter
 from worker.ending import Ending
 from worker.eta import Lengths, lengths_of
+from worker.fencing import SleepGuard, Standing, standing
 from worker.observing import CallWatch
 from worker.session import Session
 from worker.sessions import Sessions
@@ -31,6 +34,7 @@ from worker.sessions import Sessions
 CONCLUDED = frozenset({Reason.WORKER_LOST, Reason.NEVER_ATTACHED})
 HAND_OVER_HOLD_MS = 10_000  # for the leg to bring the stream there
 RECENT_CALLS = 200  # of which the lengths are looked at; some 10 ms
+LOOK_AFTER_SLEEP_S = 1.0  # callers hear nothing meanwhile
 FLUSH_S = 0.5  # timelines reach the registry so late at most
 
 
@@ -57,7 +61,9 @@ class FleetLink:
         health: Health,
         describe: Callable[[], WorkerRecord],
         hear: Callable[[Heard | None], None],
+        guard: SleepGuard,
     ) -> None:
+        self._guard = guard
         self._settings = settings
         self._registry = registry
         self._sessions = sessions
@@ -111,16 +117,26 @@ class FleetLink:
                     await self._soon.wait()
 
     async def _look_at_calls(self) -> None:
-        """Truth: a hangup that no nudge told us of."""
-        for call_id in self._sessions.call_ids:
-            if not await self._look_at(call_id):
-                return  # one deadline for each call would keep the next heartbeat waiting past the lease
+        """Truth: a hangup that no nudge told us of, an attachment elsewhere."""
+        # all at once: one after the other, a slow registry would keep the next heartbeat waiting past the lease
+        await asyncio.gather(*(self._look_at(call_id) for call_id in self._sessions.call_ids))
+
+    async def look_after_sleep(self) -> None:
+        """A side task: when this process has slept past its lease, its sessions wait with what they say for this."""
+        while True:
+            await self._guard.slept.wait()
+            self._log.warning("this process stood still for longer than its lease", calls=len(self._sessions))
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_AFTER_SLEEP_S):
+                    await self._look_at_calls()
+            self._guard.go_on()
 
     async def _look_at(self, call_id: str) -> bool:
         """False if the registry is away."""
         session = self._sessions.get(call_id)
         if session is None or session.ending is not None:
             return True
+        epoch = session.record.epoch
         try:
             record = await self._registry.get(call_id)
         except RegistryAway:
@@ -129,7 +145,9 @@ class FleetLink:
         if record is None:
             return await self._restore(session)
         if not record.is_over:
-            return True
+            if self._sessions.is_attaching(call_id) or session.record.epoch != epoch:
+                return True  # a stream is just being attached, which says so itself
+            return await self._compare(session, record)
         if record.reason in CONCLUDED and not record.is_hung_up:
             self._outlive(call_id, record.reason)  # its slot stays ours
             return True
@@ -138,6 +156,38 @@ class FleetLink:
             session.end(Reason.OPERATOR)
         else:
             session.end(Reason.CALLER_HUNG_UP, record.reason)
+        return True
+
+    async def _compare(self, session: Session, record: CallRecord) -> bool:
+        """Whose is the call? False if the registry is away."""
+        me = self._describe().worker_id
+        match standing(record, me, session.record.epoch, session.attached_at_ms):
+            case Standing.SUPERSEDED:
+                self._log.warning("the call is another worker's by now", call_id=record.call_id, to=record.worker_id)
+                session.give_up(record.worker_id)
+            case Standing.UNTOLD:
+                return await self._tell_attachment(session, record, me)
+            case Standing.OURS:
+                pass
+        return True
+
+    async def _tell_attachment(self, session: Session, record: CallRecord, me: str) -> bool:
+        """The registry was away, or has lost it, when a stream was attached here. False if it is away."""
+        call_id, ours = record.call_id, session.record
+        changes = {"worker_id": me, "codec": ours.codec, "sample_rate": ours.sample_rate}
+        try:
+            if record.state is CallState.RINGING:  # answered by a gateway alone, which has not told it yet
+                await self._registry.move(call_id, CallEvent.ANSWER, changes)
+            moved = await self._registry.move(call_id, CallEvent.ATTACH, changes)
+            if moved.moved and moved.record and not self._sessions.is_attaching(call_id):
+                session.record = moved.record
+                session.attached(moved.record.epoch)
+                if not session.stream.is_attached:
+                    await self._registry.move(call_id, CallEvent.DETACH, {}, fence=session.fence)
+        except RegistryAway:
+            self._meter.count(REGISTRY_ERRORS)
+            return False
+        self._log.info("the registry was told of an attachment", call_id=call_id)
         return True
 
     async def _restore(self, session: Session) -> bool:

@@ -32,7 +32,7 @@ async def serve(settings: WorkerSettings, signals: Signals) -> None:
     route_pipecat_logs(settings.pipecat_log_level)
     from worker.app import WorkerApp
 
-    registry = open_registry(settings.redis_url.get_secret_value())
+    registry = open_registry(settings.redis_url.get_secret_value(), settle_ms=settings.settle_ms)
     app = WorkerApp(settings, registry)
     beside: list[asyncio.Task[None]] = []
     try:

@@ -62,6 +62,7 @@ class Session:
         self._claim = claim
         self.stream = stream
         self.tasks = SessionTasks()
+        self.attached_at_ms = 0  # when the last stream was attached, by the registry's clock
         self.is_beginning_told = False
         self.is_relayed = False  # a gateway's leg holds the caller's socket, and can bring it elsewhere
         self.is_recorded = False  # the registry knows that the call is over: its slot is no longer ours to renew
@@ -88,6 +89,11 @@ class Session:
         """End here, so that the call goes on at this other worker, which has a slot for it."""
         if self._ending.give(Ending(Reason.SHUTDOWN, "handed over", is_handover=True)):
             self.stream.watch.note(TimelineEvent.HANDED_OVER, worker_id=worker_id)
+
+    def give_up(self, worker_id: str) -> None:
+        """End here without a word: the call is this other worker's by now, and so is all that is written of it."""
+        if self._ending.give(Ending(Reason.SHUTDOWN, "superseded", is_handover=True)):
+            self.stream.watch.note(TimelineEvent.SUPERSEDED, worker_id=worker_id)
 
     @property
     def age_s(self) -> float:

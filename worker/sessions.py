@@ -1,13 +1,13 @@
 """The calls of this process, by call id: how many, whether there is room, and one attachment at a time for each."""
 
 import asyncio
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
 from worker.session import Session
 
-REMEMBERED = 200  # calls that ended here last: a slot of theirs waits for no stream
+MOST_ENDED = 10_000
 TURN_S = 1.5  # the longest that a second stream of a call waits
 
 
@@ -18,8 +18,8 @@ class Sessions:
         self.capacity = capacity
         self.is_draining = False
         self._sessions: dict[str, Session] = {}
-        self._ended: deque[str] = deque(maxlen=REMEMBERED)
         self._coming: set[str] = set()  # on their way in: each will be a session unless it is refused
+        self._ended: dict[str, None] = {}  # calls that are over, the oldest first
         self._turns: dict[str, asyncio.Lock] = {}
         self._queued: Counter[str] = Counter()
         self._empty = asyncio.Event()
@@ -60,11 +60,23 @@ class Sessions:
         self._empty.clear()
 
     def remove(self, session: Session) -> None:
-        if self._sessions.get(session.record.call_id) is session:
-            del self._sessions[session.record.call_id]
-            self._ended.append(session.record.call_id)
+        call_id = session.record.call_id
+        if self._sessions.get(call_id) is session:
+            del self._sessions[call_id]
+        if session.ending is not None and not session.ending.is_handover:
+            self._ended[call_id] = None
+            if len(self._ended) > MOST_ENDED:
+                del self._ended[next(iter(self._ended))]
         if not self._sessions:
             self._empty.set()
+
+    def has_ended_here(self, call_id: str) -> bool:
+        """Whether the call is over, though the registry may have forgotten it."""
+        return call_id in self._ended
+
+    def is_attaching(self, call_id: str) -> bool:
+        """Whether a stream of the call is on its way in."""
+        return call_id in self._turns
 
     @contextmanager
     def place_kept(self, call_id: str) -> Iterator[None]:

@@ -7,7 +7,7 @@ stream is detached: what the bot says waits, what the caller says is lost. Knows
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 from shared.sfvopi.errors import DropReason
@@ -58,6 +58,7 @@ class CallStream:
         self.earlier: Kept | None = None
         self.why_afresh = ""
         self.keeping: Keeping | None = None
+        self.may_write: Callable[[], Awaitable[None]] | None = None  # who writes waits for it first
         self.repeats_unheard = True
         self.resume_line = ""
         self.pipeline: Any = None  # Pipecat's PipelineWorker, once the transport knows it
@@ -176,6 +177,8 @@ class CallStream:
 
     async def send(self, command: Command) -> bool:
         """Send now; False if there is no stream, or it took nothing before the deadline."""
+        if self.may_write is not None:
+            await self.may_write()
         socket = self.socket
         if socket is None or socket.started is None:
             return False

@@ -10,7 +10,7 @@ class TimelineEvent(StrEnum):
     """Names of timeline entries, with the data that each carries."""
 
     WEBHOOK = "webhook"  # webhook, result, ms
-    RESERVED = "reserved"  # worker_id
+    RESERVED = "reserved"  # worker_id; locally (true: by a gateway alone, while the registry was away)
     REFUSED = "refused"  # reason
     HELD = "held"  # place: the caller waits in line, at the gateway that says so
     ROUTED = "routed"  # worker_id, path (relayed | direct)
@@ -31,6 +31,7 @@ class TimelineEvent(StrEnum):
     DETACHED = "detached"  # code of the close
     ADOPTED = "adopted"  # worker_id, epoch, how (adopted | replaced): a returning stream, or a second one
     HANDED_OVER = "handed_over"  # worker_id: the session ends here and goes on there
+    SUPERSEDED = "superseded"  # worker_id: the call was attached there while this session's process slept
     RESUMED = "resumed"  # messages (count), unheard (sentences): a new session goes on where the last one was
     AFRESH = "afresh"  # why (see worker/resumption.py): a new session begins anew
     REFUSED_STREAM = "refused_stream"  # why

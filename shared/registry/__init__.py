@@ -31,9 +31,9 @@ __all__ = [
 ]
 
 
-def open_registry(url: str, *, clock: Callable[[], int] = wall_clock_ms) -> Registry:
+def open_registry(url: str, *, clock: Callable[[], int] = wall_clock_ms, settle_ms: int = 0) -> Registry:
     """The registry at this REDIS_URL (see `address.py`). Not async: it connects at the first command.
 
     Raises `BadAddress` (a `ValueError`) for a URL that cannot be used.
     """
-    return RedisRegistry.connect(url, clock=clock)
+    return RedisRegistry.connect(url, clock=clock, settle_ms=settle_ms)

@@ -100,6 +100,12 @@ class Registry(Protocol):
     async def saw_reconnect(self) -> None:
         """The carrier has brought a stream again that it had lost. Remembered while the fleet lives."""
 
+    async def gateway_heartbeat(self, gateway_id: str, lease_ms: int) -> int:
+        """Renew a gateway's lease; returns how many gateways have one."""
+
+    async def since_ms(self) -> int:
+        """Since when calls are remembered: a worker's first heartbeat after a start without data; 0 before that."""
+
     async def remove_worker(self, worker_id: str) -> None:
         """The worker is gone, by its own word or the reaper's. Its slots go with it."""
 
@@ -127,6 +133,9 @@ class Registry(Protocol):
         `in_turn` is for calls that have never had a slot: those who wait in line before this one (all of them, if it
         has no place) count as if they had been given theirs, wherever their own numbers' ceilings let them. Who gets
         a slot is out of the line.
+
+        A registry that was made with `settle_ms` places nothing for so long after `since_ms`: workers are telling
+        which calls live.
         """
 
     async def occupy(self, call_id: str, worker_id: str, lease_ms: int) -> bool:

@@ -20,6 +20,8 @@ PLACES = f"{FLEET}:places"  # hash: call_id → "until ceiling number": its plac
 CALLS = f"{FLEET}:calls"  # zset: call_id, when it was first heard of
 ORDERS = f"{FLEET}:orders"  # hash: worker_id → what it was asked to do, and which start of it
 RECONNECTS = f"{FLEET}:reconnects"  # string: the carrier was seen to bring a lost stream again
+GATEWAYS = f"{FLEET}:gateways"  # zset: gateway_id, when its lease ends
+SINCE = f"{FLEET}:since"  # string: when the first heartbeat came after Redis was started empty (ms)
 OUTBOX = f"{FLEET}:outbox"  # zset: call_id, when it ended
 
 HOUSEKEEPING_QUEUE = f"{FLEET}:housekeeping"  # arq's queue; its other keys have names of arq's own (arq:…)

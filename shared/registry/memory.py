@@ -40,8 +40,9 @@ from shared.registry.stored import (
 class MemoryRegistry:
     """See `contract.Registry`. `is_away = True` makes everything raise `RegistryAway`, as a lost Redis does."""
 
-    def __init__(self, clock: Callable[[], int] = wall_clock_ms) -> None:
+    def __init__(self, clock: Callable[[], int] = wall_clock_ms, *, settle_ms: int = 0) -> None:
         self.is_away = False
+        self._settle_ms = settle_ms
         self._clock = clock
         self._slots = Slots()
         self._orders: dict[str, str] = {}
@@ -78,6 +79,14 @@ class MemoryRegistry:
         self._check()
         self._reconnects = True
 
+    async def gateway_heartbeat(self, gateway_id: str, lease_ms: int) -> int:
+        self._check()
+        return self._slots.beat_gateway(gateway_id, self.now_ms(), self.now_ms() + lease_ms)
+
+    async def since_ms(self) -> int:
+        self._check()
+        return self._slots.since_ms
+
     async def remove_worker(self, worker_id: str) -> None:
         self._check()
         self._slots.remove_worker(worker_id)
@@ -101,7 +110,8 @@ class MemoryRegistry:
         self._check()
         now_ms, ceiling = self.now_ms(), -1 if is_live else ceiling
         ahead = self._line.ahead_of(call_id, now_ms) if in_turn else ()
-        held = self._slots.reserve(call_id, now_ms, now_ms + hold_ms, avoid, number, ceiling, ahead)
+        until_ms = now_ms + hold_ms
+        held = self._slots.reserve(call_id, now_ms, until_ms, avoid, number, ceiling, ahead, self._settle_ms)
         if held is None:
             return None
         self._line.leave(call_id)

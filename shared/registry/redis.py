@@ -53,12 +53,14 @@ class RedisRegistry:
         address: RedisAddress,
         *,
         clock: Callable[[], int] = wall_clock_ms,
+        settle_ms: int = 0,
         command_timeout_s: float = 0.3,
         connect_timeout_s: float = 0.3,
         wait_s: float = 1.0,
         max_connections: int = 32,
     ) -> None:
         self._clock = clock
+        self._settle_ms = settle_ms
         self._offset_ms = 0
         self._unsure_ms = math.inf  # the offset may be off by so much
         self._connection = Connection(
@@ -98,7 +100,7 @@ class RedisRegistry:
         now_ms = self.now_ms()
         order, reconnects, slots = await self._run(
             self._scripts.heartbeat,
-            [*_FLEET, keys.HOLDERS, keys.slots(worker.worker_id), keys.ORDERS, keys.RECONNECTS],
+            [*_FLEET, keys.HOLDERS, keys.slots(worker.worker_id), keys.ORDERS, keys.RECONNECTS, keys.SINCE],
             worker.worker_id,
             encode_worker(worker),
             worker.offered,
@@ -121,6 +123,14 @@ class RedisRegistry:
 
     async def saw_reconnect(self) -> None:
         await self._ask(lambda: self._redis.set(keys.RECONNECTS, "1", px=keys.FLEET_TTL_MS))
+
+    async def gateway_heartbeat(self, gateway_id: str, lease_ms: int) -> int:
+        now_ms = self.now_ms()
+        told = (gateway_id, now_ms, now_ms + int(lease_ms), keys.FLEET_TTL_MS)
+        return int(await self._run(self._scripts.gateway_heartbeat, [keys.GATEWAYS], *told))
+
+    async def since_ms(self) -> int:
+        return int(await self._ask(lambda: _as_awaitable(self._redis.get(keys.SINCE))) or 0)
 
     async def remove_worker(self, worker_id: str) -> None:
         where = [*_FLEET, keys.HOLDERS, keys.slots(worker_id), keys.ORDERS]
@@ -148,7 +158,7 @@ class RedisRegistry:
         now_ms = self.now_ms()
         held = await self._run(
             self._scripts.reserve,
-            [*_FLEET, keys.HOLDERS, *_LINE],
+            [*_FLEET, keys.HOLDERS, *_LINE, keys.SINCE],
             call_id,
             now_ms,
             now_ms + int(hold_ms),
@@ -158,6 +168,7 @@ class RedisRegistry:
             number,
             -1 if is_live else ceiling,
             "1" if in_turn else "0",
+            self._settle_ms,
             *avoid,
         )
         if held is None:
@@ -334,8 +345,10 @@ class RedisRegistry:
         """List a new call among the recent ones. If this is lost, the call's ending lists it."""
 
         async def add() -> None:
-            await self._redis.zadd(keys.CALLS, {call_id: created_at_ms}, nx=True)
-            await self._redis.pexpire(keys.CALLS, keys.CALL_TTL_MS)
+            async with self._redis.pipeline(transaction=False) as pipe:
+                pipe.zadd(keys.CALLS, {call_id: created_at_ms}, nx=True)
+                pipe.pexpire(keys.CALLS, keys.CALL_TTL_MS)
+                await pipe.execute()
 
         try:
             await self._ask(add)

@@ -12,6 +12,7 @@ class Scripts:
     """One script per file of `lua/`; each file's header says what goes in and what comes back."""
 
     heartbeat: AsyncScript
+    gateway_heartbeat: AsyncScript
     remove_worker: AsyncScript
     workers: AsyncScript
     reserve: AsyncScript

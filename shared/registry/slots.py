@@ -26,6 +26,8 @@ class Slots:
         self._ends: dict[str, dict[str, int]] = {}  # worker_id → call_id → when the slot ends
         self._holders: dict[str, str] = {}  # call_id → worker_id
         self._of_number: dict[str, set[str]] = {}  # number that has a ceiling → calls placed for it
+        self._gateways: dict[str, int] = {}  # gateway_id → when its lease ends
+        self.since_ms = 0  # the first heartbeat
 
     def views(self, now_ms: int) -> list[WorkerView]:
         """All workers, in order of their ids."""
@@ -40,6 +42,7 @@ class Slots:
     def beat(self, worker: WorkerRecord, live_calls: Sequence[str], now_ms: int, until_ms: int) -> None:
         """A worker lives until then, and so do its live calls' slots, except those held elsewhere by now."""
         me = worker.worker_id
+        self.since_ms = self.since_ms or now_ms
         self._workers[me] = worker
         self._leases[me] = until_ms
         ends = self._ends.setdefault(me, {})
@@ -49,6 +52,12 @@ class Slots:
                 self._put(call_id, me, until_ms)
         for call_id in [c for c, end in ends.items() if end <= now_ms - FORGOTTEN_AFTER_MS]:
             self.release(call_id)
+
+    def beat_gateway(self, gateway_id: str, now_ms: int, until_ms: int) -> int:
+        """A gateway lives until then; how many do now."""
+        living = {known: end for known, end in self._gateways.items() if end > now_ms}
+        self._gateways = {**living, gateway_id: until_ms}
+        return len(self._gateways)
 
     def remove_worker(self, worker_id: str) -> None:
         for call_id in list(self._ends.get(worker_id, {})):
@@ -65,6 +74,7 @@ class Slots:
         number: str = "",
         ceiling: int = 0,
         ahead: Sequence[Waiting] = (),
+        settle_ms: int = 0,
     ) -> tuple[str, int] | None:
         """The worker and the end of the call's slot: the one it holds on a fresh worker, else the best one.
 
@@ -76,6 +86,8 @@ class Slots:
             holder = None
         if holder is not None and self._ends[holder][call_id] > now_ms and self._leases[holder] > now_ms:
             return holder, self._ends[holder][call_id]
+        if self.since_ms and now_ms < self.since_ms + settle_ms:
+            return None
         views = [view for view in self.views(now_ms) if view.record.worker_id not in avoid]
         if ceiling < 0:  # it lives
             views = [replace(view, record=replace(view.record, offers=None)) for view in views]

@@ -240,6 +240,20 @@ class FleetSettings(BaseSettings):
         return self
 
     @property
+    def attach_by_ms(self) -> int:
+        return round(self.attach_by_s * 1000)
+
+    @property
+    def lost_for_ms(self) -> int:
+        """A call whose worker is silent is given up after so long: its carrier may still come back."""
+        return round((self.reconnect_window_s + self.lease_s) * 1000)
+
+    @property
+    def settle_ms(self) -> int:
+        """After Redis was started empty: for workers to tell of their calls, before new ones are placed."""
+        return round(self.heartbeat_s * 1000)
+
+    @property
     def token_keys(self) -> list[str]:
         """The keys of stream tokens, the signing one first."""
         return split(self.token_secrets)

@@ -59,7 +59,22 @@ ADMISSIONS = Metric(
     "counter",
     "sfvopi_admissions_total",
     "Answer webhooks by what was decided.",
-    (("result", ("reserved", "repeated", "held", "refused", "busy_message", "redirected", "ended", "registry_away")),),
+    (
+        (
+            "result",
+            (
+                "reserved",
+                "placed_locally",
+                "repeated",
+                "held",
+                "refused",
+                "busy_message",
+                "redirected",
+                "ended",
+                "registry_away",
+            ),
+        ),
+    ),
 )
 ROUTES = Metric(
     "counter",

@@ -41,6 +41,7 @@ async def fleet(redis_url: str, redis: Redis, clock: Clock) -> AsyncIterator[Red
 async def live_a_life(registry: RedisRegistry, call_id: str = "c") -> None:
     """One of everything that can be written."""
     await registry.heartbeat(WORKER, [], 5_000)
+    await registry.gateway_heartbeat("g", 5_000)
     await registry.reserve(call_id, 60_000)
     await registry.reserve("other", 60_000)
     await registry.move(call_id, CallEvent.RING, {})
@@ -60,6 +61,7 @@ async def test_every_key_has_a_time_to_live(fleet: RedisRegistry, redis: Redis) 
     await live_a_life(fleet)
     names = [name async for name in redis.scan_iter()]
     assert {keys.OUTBOX, keys.CALLS, keys.HOLDERS, keys.record("c"), keys.timeline("c"), keys.noted("c")} < set(names)
+    assert {keys.GATEWAYS, keys.SINCE} < set(names)
     for name in names:
         assert await redis.pttl(name) > 3600 * 1000, name
 

@@ -27,6 +27,7 @@ from tests.conftest import Clock, empty
 
 LEASE_MS = 5_000
 HOLD_MS = 12_000
+SETTLE_MS = 1_000
 CAPACITIES = {"w1": 1, "w2": 2, "w3": 2}
 WORKERS = st.sampled_from(list(CAPACITIES))
 CALLS = st.sampled_from([f"c{n}" for n in range(6)])
@@ -42,8 +43,8 @@ class Twins(RuleBasedStateMachine):
         self.runner = asyncio.Runner()
         self.clock = Clock()
         self.sessions: dict[str, set[str]] = {worker_id: set() for worker_id in CAPACITIES}
-        self.memory = MemoryRegistry(clock=self.clock)
-        self.redis = RedisRegistry.connect(self.url, clock=self.clock, command_timeout_s=10)
+        self.memory = MemoryRegistry(clock=self.clock, settle_ms=SETTLE_MS)
+        self.redis = RedisRegistry.connect(self.url, clock=self.clock, settle_ms=SETTLE_MS, command_timeout_s=10)
 
     def run(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
         return self.runner.run(coroutine)
@@ -72,6 +73,10 @@ class Twins(RuleBasedStateMachine):
     def beat(self, worker_id: str, state: WorkerState, offers: int | None = None) -> None:
         record = WorkerRecord(worker_id, "127.0.0.1:1", state, CAPACITIES[worker_id], offers=offers)
         self.both("heartbeat", record, sorted(self.sessions[worker_id]), LEASE_MS)
+
+    @rule(gateway_id=st.sampled_from(["g1", "g2", "g3"]))
+    def beat_gateway(self, gateway_id: str) -> None:
+        self.both("gateway_heartbeat", gateway_id, LEASE_MS)
 
     @rule(worker_id=WORKERS)
     def crash(self, worker_id: str) -> None:
@@ -177,7 +182,7 @@ class Twins(RuleBasedStateMachine):
     def lose_everything(self) -> None:
         """Redis is restarted empty; the workers and their calls live on."""
         self.run(empty(self.url))
-        self.memory = MemoryRegistry(clock=self.clock)
+        self.memory = MemoryRegistry(clock=self.clock, settle_ms=SETTLE_MS)
 
     @precondition(lambda self: self.clock.at_ms % 5 == 0)  # now and then
     @rule()
@@ -191,6 +196,7 @@ class Twins(RuleBasedStateMachine):
             assert view.used <= view.record.capacity
         self.both("lapsed_slots")
         self.both("keep_line", [], 0)
+        self.both("since_ms")
         self.both("outbox")
         self.both("recent_calls")
 

@@ -2,12 +2,13 @@
 -- named keep their own end: a reservation waits for its stream, a call that is gone lapses. A call whose slot is
 -- held on another worker by now stays there.
 -- KEYS  1 workers  2 capacities  3 leases  4 serving  5 holders  6 slots of this worker
---       7 orders  8 reconnects
+--       7 orders  8 reconnects  9 since
 -- ARGV  1 worker_id  2 record (JSON)  3 slots that it offers  4 "1" when it takes new calls  5 now_ms  6 lease end (ms)
 --       7 ttl_ms  8 slots that ended before this (ms) are forgotten  9 prefix of slots keys  10… live call ids
 -- returns {its order or "", 1 when the carrier is known to reconnect else 0, calls with slots here that count}
 local me, now, lease_end, ttl, slots_of = ARGV[1], tonumber(ARGV[5]), ARGV[6], ARGV[7], ARGV[9]
 
+redis.call('SET', KEYS[9], ARGV[5], 'NX')
 redis.call('HSET', KEYS[1], me, ARGV[2])
 redis.call('HSET', KEYS[2], me, ARGV[3])
 redis.call('ZADD', KEYS[3], lease_end, me)

@@ -1,11 +1,12 @@
 -- Hold a slot for a call: the one it holds on a fresh worker, else one on the best worker, in the order of
 -- shared/fleet/selector.py (share of what is offered, calls, id). Workers to avoid are neither. With a ceiling, the call is
 -- placed only if fewer other calls of its number hold slots. In turn, it is placed only if there is room for it when
--- all who wait in line before it have been placed.
--- KEYS  1 workers  2 capacities  3 leases  4 serving  5 holders  6 line  7 places
+-- all who wait in line before it have been placed. After a start without data nothing new is placed until the workers
+-- have told of their calls.
+-- KEYS  1 workers  2 capacities  3 leases  4 serving  5 holders  6 line  7 places  8 since
 -- ARGV  1 call_id  2 now_ms  3 slot end (ms)  4 ttl_ms  5 prefix of slots keys  6 prefix of number keys  7 its number
 --       8 ceiling (0 = none; -1: the call lives, it goes up to capacities whatever is offered)  9 "1" = in turn
---       10… workers to avoid
+--       10 ms for which nothing is placed after `since`  11… workers to avoid
 -- returns {worker_id, record (JSON), slot end (ms)}, or nil when no worker can take it
 local call, now, slots_of, number_of = ARGV[1], tonumber(ARGV[2]), ARGV[5], ARGV[6]
 local number, ceiling = ARGV[7], tonumber(ARGV[8])
@@ -22,7 +23,7 @@ local function before(a, b)
 end
 
 local avoided = {}
-for i = 10, #ARGV do
+for i = 11, #ARGV do
   avoided[ARGV[i]] = true
 end
 
@@ -35,6 +36,11 @@ if held_until and tonumber(held_until) > now then
     redis.call('HDEL', KEYS[7], call)
     return {holder, redis.call('HGET', KEYS[1], holder), held_until}
   end
+end
+
+local since = redis.call('GET', KEYS[8])
+if since and now < tonumber(since) + tonumber(ARGV[10]) then
+  return nil
 end
 
 -- how many calls of a number hold slots, this one apart

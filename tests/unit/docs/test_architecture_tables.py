@@ -49,6 +49,7 @@ async def found(redis_url: str) -> dict[str, tuple[str, int]]:
     await registry.heartbeat(worker, [], 5000)
     await registry.give_order(worker, Order.DRAIN)
     await registry.saw_reconnect()
+    await registry.gateway_heartbeat("g1", 5000)
     for call_id in ("c1", "c2"):
         await registry.reserve(call_id, 60_000, number="+91", ceiling=5)
         await registry.move(call_id, CallEvent.ANSWER, {"worker_id": "w1"})

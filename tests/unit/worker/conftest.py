@@ -302,9 +302,9 @@ class Fleet:
         await self.registry.move(call_id, CallEvent.ANSWER, {**fields, **changes})
         return self.url(call_id)
 
-    def url(self, call_id: str = "call-1", *, attach_ms: int = 60_000, valid_ms: int = 600_000) -> str:
+    def url(self, call_id: str = "call-1", *, attach_ms: int = 60_000, valid_ms: int = 600_000, **more: Any) -> str:
         now_ms = self.registry.now_ms()
-        token = StreamToken(call_id, self.app.worker_id, AudioFormat(), now_ms + attach_ms, now_ms + valid_ms)
+        token = StreamToken(call_id, self.app.worker_id, AudioFormat(), now_ms + attach_ms, now_ms + valid_ms, **more)
         return f"ws://{self.app.address}/ws/{sign_token(token, SECRET)}"
 
     async def connect(self, url: str, call_id: str = "call-1", **options: Any) -> Carrier:
@@ -367,8 +367,8 @@ def settings_for_tests(**given: Any) -> WorkerSettings:
 async def start_worker() -> AsyncIterator[Callable[..., Awaitable[Fleet]]]:
     started: list[Fleet] = []
 
-    async def start(**settings: Any) -> Fleet:
-        registry, bots = MemoryRegistry(), Bots()
+    async def start(registry: Any = None, **settings: Any) -> Fleet:
+        registry, bots = registry or MemoryRegistry(), Bots()
         app = WorkerApp(settings_for_tests(**settings), registry, bots.load)
         await app.start()
         started.append(Fleet(app, registry, bots))

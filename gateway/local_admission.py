@@ -1,0 +1,105 @@
+"""What this gateway gives out by itself while the registry is away: its share of the slots that were free.
+
+Theory of operation. With every heartbeat the gateway learns of the workers, and how many gateways there are. When the
+registry does not answer, each gives out at most the free slots last heard of ÷ gateways, to the workers that had them.
+The worker has the last word, so a view that is wrong admits nobody above its capacity. What was given out is counted
+until the registry is back and has been told of it; nothing is known of calls that end meanwhile. A call that is asked
+for again gets the same answer from the same gateway; another gateway counts it once more.
+"""
+
+from collections import Counter
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from gateway.notebook import Notebook
+from shared.calls.state import CallEvent
+from shared.calls.timeline import TimelineEvent
+from shared.fleet.selector import best_worker
+from shared.fleet.worker import WorkerView
+from shared.registry import Registry
+
+
+@dataclass(frozen=True, slots=True)
+class LastKnown:
+    """The fleet, as last heard of."""
+
+    workers: tuple[WorkerView, ...] = ()
+    gateways: int = 1
+    at_ms: int = 0
+
+    @property
+    def share(self) -> int:
+        """How many slots one gateway may give out."""
+        free = (view.record.capacity - view.used for view in self.workers if view.can_take(self.at_ms))
+        return sum(free) // self.gateways
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """A slot that was given out here, for a call to this number of ours."""
+
+    worker_id: str
+    number: str
+    attach_by_ms: int
+    changes: Mapping[str, Any]
+    """Fields of the call's record, still to be written."""
+
+
+def choose(known: LastKnown, given: Collection[Given], number: str, ceiling: int) -> str | None:
+    """The worker for one more call; None when this gateway's share is given out, or the number's."""
+    if len(given) >= known.share:
+        return None
+    if ceiling and sum(other.number == number for other in given) >= ceiling // known.gateways:
+        return None
+    taken = Counter(other.worker_id for other in given)
+    views = (replace(view, used=view.used + taken[view.record.worker_id]) for view in known.workers)
+    best = best_worker(views, known.at_ms)
+    return best.record.worker_id if best else None
+
+
+class LocalAdmission:
+    """The shell around `choose`: remembers what was given out, and writes it down when the registry is back."""
+
+    def __init__(self, registry: Registry, notebook: Notebook) -> None:
+        self._registry = registry
+        self._notebook = notebook
+        self._known = LastKnown()
+        self._given: dict[str, Given] = {}
+
+    def learn(self, known: LastKnown) -> None:
+        """The fleet as it is now."""
+        self._known = known
+
+    def place(
+        self, call_id: str, number: str, ceiling: int, attach_by_ms: int, changes: Mapping[str, Any]
+    ) -> Given | None:
+        """A slot for this call, the same when it is asked for again; None if there is none to give."""
+        if call_id not in self._given:
+            worker_id = choose(self._known, self._given.values(), number, ceiling)
+            if worker_id is None:
+                return None
+            self._given[call_id] = Given(worker_id, number, attach_by_ms, changes)
+        return self._given[call_id]
+
+    async def tell(self) -> None:
+        """Write down what was given out while the registry was away. Raises `RegistryAway` when it still is."""
+        for call_id, given in list(self._given.items()):
+            await self._write_down(call_id, given)
+            del self._given[call_id]
+
+    async def _write_down(self, call_id: str, given: Given) -> None:
+        registry = self._registry
+        moved = await registry.move(call_id, CallEvent.ANSWER, {**given.changes, "worker_id": given.worker_id})
+        if not moved.moved:  # its worker was first, or it is over: what only we know is added
+            await registry.patch(call_id, given.changes)
+        elif (left_ms := given.attach_by_ms - registry.now_ms()) > 0:
+            await self._hold_slot(call_id, given.worker_id, left_ms)
+        self._notebook.write(call_id, TimelineEvent.RESERVED, worker_id=given.worker_id, locally=True)
+
+    async def _hold_slot(self, call_id: str, worker_id: str, left_ms: int) -> None:
+        """The stream may still come. Another worker's slot, when ours was given out by somebody else, too."""
+        if not await self._registry.occupy(call_id, worker_id, left_ms):
+            elsewhere = await self._registry.reserve(call_id, left_ms, {worker_id})
+            if elsewhere:
+                await self._registry.patch(call_id, {"worker_id": elsewhere.worker_id})
