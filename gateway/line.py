@@ -245,7 +245,8 @@ class Line:
 
     async def _leave(self, call_id: str) -> None:
         try:
-            await self._registry.keep_line([call_id], 0)
+            if call_id not in self._callers:  # else he is back already
+                await self._registry.keep_line([call_id], 0)
             await asyncio.sleep(self._reconnect_window_s)
             if any(place.call_id == call_id for place in await self._registry.keep_line([], 0)):
                 return  # he is back, here or at another gateway

@@ -1,8 +1,8 @@
 """`GET /route`, nginx's question for every upgrade: where does this stream go? Reads only; may be asked twice.
 
 The second time it comes with `X-Failed-Worker`, the address that has just not taken the stream. Where media is to be
-relayed, every stream goes to this gateway, whose leg asks again.
-So does one of a call that came through the line, wherever it is by now: that call stays relayed to its end.
+relayed, every stream goes to this gateway, whose leg asks again; so does that of a call which came through the line,
+wherever it is by now: it stays relayed to its end.
 """
 
 from starlette.requests import Request

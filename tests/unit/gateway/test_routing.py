@@ -2,7 +2,8 @@
 
 import pytest
 
-from gateway.routing import AnswerHere, Refused, Route, decide, decide_without_registry
+from gateway.admission import IN_LINE
+from gateway.routing import AnswerHere, Hold, Refused, Route, decide, decide_without_registry
 from shared.calls.record import CallRecord
 from shared.calls.state import CallState
 from shared.fleet.worker import WorkerRecord, WorkerState, WorkerView
@@ -12,6 +13,7 @@ from shared.tokens import StreamToken
 
 NOW = 1_000_000
 TOKEN = StreamToken("c-1", "w1", PCMA_8K, NOW + 60_000, NOW + 3_600_000)
+HELD = StreamToken("c-1", IN_LINE, PCMA_8K, NOW + 60_000, NOW + 3_600_000)
 BUSY = StreamToken("c-1", "", PCMA_8K, NOW + 60_000, NOW + 60_000)
 
 
@@ -78,3 +80,21 @@ def test_without_the_registry_the_signed_token_and_the_last_known_workers_decide
     assert decide_without_registry(TOKEN, [worker("w1", lease_ms=0)], NOW) == Route("w1", "10.0.0.1:1")
     assert decide_without_registry(TOKEN, [], NOW) == Refused(Refusal.UNAVAILABLE, "registry_away")
     assert decide_without_registry(BUSY, [], NOW) == AnswerHere()
+
+
+@pytest.mark.parametrize("state", [CallState.RINGING, CallState.RESERVED])
+def test_a_caller_in_line_is_held_until_he_has_a_worker_or_it_is_too_late(state: CallState) -> None:
+    assert decide(HELD, record(state), [worker("w1")], NOW) == Hold(record(state))
+    late = decide(HELD, record(state), [worker("w1")], HELD.attach_by_ms + 1)
+    assert late == Refused(Refusal.FORBIDDEN, "not_attached_in_time")
+
+
+@pytest.mark.parametrize("state", [CallState.ACTIVE, CallState.DETACHED])
+def test_once_attached_a_call_from_the_line_goes_to_its_session_however_late(state: CallState) -> None:
+    assert decide(HELD, record(state), [worker("w1")], HELD.attach_by_ms + 1) == Route("w1", "10.0.0.1:1")
+
+
+def test_a_call_from_the_line_that_is_over_is_refused_and_one_that_nobody_can_tell_of_is_held() -> None:
+    assert decide(HELD, record(CallState.ENDED), [worker("w1")], NOW) == Refused(Refusal.FORBIDDEN, "ended")
+    assert decide(HELD, None, [], NOW) == Hold(None)
+    assert decide_without_registry(HELD, [worker("w1")], NOW) == Hold(None)

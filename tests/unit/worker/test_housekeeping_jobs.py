@@ -4,7 +4,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from shared.calls.outcome import Reason
-from shared.calls.record import NO_CAPACITY_DETAIL
+from shared.calls.record import HELD_DETAIL, NO_CAPACITY_DETAIL
 from shared.calls.state import CallEvent
 from shared.registry import Registry
 from shared.registry.endings import end_call
@@ -115,3 +115,19 @@ async def test_retention_forgets_what_is_old(registry: Registry, meter: Meter, c
     assert await apply_retention(registry, 5_000) == 1
     assert [record.call_id for record in await registry.recent_calls()] == ["new"]
     assert await close_records(registry, meter) == 1
+
+
+async def test_a_call_whose_caller_waited_in_line_is_ended_when_nobody_said_that_he_left(
+    registry: Registry, clock: Clock, meter: Meter
+) -> None:
+    """Its gateway died, the carrier never came back, and the hangup webhook was lost; it had rung for a while, too."""
+    await registry.move("held", CallEvent.RING, {})
+    clock.forward(60_000)
+    await registry.move("held", CallEvent.RING, {"detail": HELD_DETAIL, "answered_at_ms": clock()})
+    clock.forward(600_000)
+    assert await end_what_rings_on(registry, meter) == 0
+    clock.forward(1)
+    assert await end_what_rings_on(registry, meter) == 1
+    record = await registry.get("held")
+    assert record is not None
+    assert (record.reason, record.result) == (Reason.ABANDONED, "refused")
