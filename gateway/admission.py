@@ -151,6 +151,7 @@ class Admission:
         except (RegistryAway, TimeoutError):
             if placed := self._place_locally(webhook, plan):
                 return placed
+            self._local.refuse(webhook.call_uuid)
             verdict = without_room(plan.overflow, is_fallback=is_fallback, has_line=False)
             told = self._told(verdict, webhook.call_uuid, plan)
             return Admitted(verdict, told) if told else Admitted(Verdict.REGISTRY_AWAY)

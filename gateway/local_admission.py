@@ -13,11 +13,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from gateway.notebook import Notebook
-from shared.calls.state import CallEvent
+from shared.calls.state import CallEvent, CallState
 from shared.calls.timeline import TimelineEvent
 from shared.fleet.selector import best_worker
 from shared.fleet.worker import WorkerView
 from shared.registry import Registry
+
+MOST_REFUSED = 1000  # the slots of more end by themselves
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +68,7 @@ class LocalAdmission:
         self._notebook = notebook
         self._known = LastKnown()
         self._given: dict[str, Given] = {}
+        self._refused: dict[str, None] = {}
 
     def learn(self, known: LastKnown) -> None:
         """The fleet as it is now."""
@@ -82,8 +85,18 @@ class LocalAdmission:
             self._given[call_id] = Given(worker_id, number, attach_by_ms, changes)
         return self._given[call_id]
 
+    def refuse(self, call_id: str) -> None:
+        """This call gets no slot of ours; the registry may have put one aside, and heard of it too late to say so."""
+        if len(self._refused) < MOST_REFUSED:
+            self._refused[call_id] = None
+
     async def tell(self) -> None:
         """Write down what was given out while the registry was away. Raises `RegistryAway` when it still is."""
+        for call_id in list(self._refused):
+            record = await self._registry.get(call_id)
+            if record is None or record.state in (CallState.RINGING, CallState.ENDED):
+                await self._registry.release(call_id)
+            del self._refused[call_id]
         for call_id, given in list(self._given.items()):
             await self._write_down(call_id, given)
             del self._given[call_id]

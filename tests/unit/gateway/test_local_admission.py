@@ -8,7 +8,7 @@ import pytest
 from gateway.local_admission import Given, LastKnown, choose
 from shared.calls.state import CallEvent, CallState
 from shared.fleet.worker import WorkerRecord, WorkerState, WorkerView
-from shared.registry import MemoryRegistry
+from shared.registry import MemoryRegistry, RegistryAway
 from shared.tokens import verify_token
 
 NOW = 1_000_000
@@ -203,3 +203,23 @@ async def test_a_registry_that_is_slow_keeps_no_answer_waiting(quick: Any, monke
     async with asyncio.timeout(1.5):
         answer = await quick.answer("c-1")
     assert token_of(answer.url).is_local
+
+
+async def test_what_the_registry_put_aside_for_a_call_that_was_refused_is_given_back(
+    quick: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A frozen Redis did what it had been asked when it woke up, and the slots were held for a minute, for nobody."""
+    await quick.start_worker("w1", capacity=1)
+    await go_away(quick)
+    await quick.answer("c-1")
+    quick.registry.is_away = False
+    reserve = quick.registry.reserve
+
+    async def too_late(*args: Any, **kwargs: Any) -> None:
+        await reserve(*args, **kwargs)
+        raise RegistryAway("Redis does not answer")
+
+    monkeypatch.setattr(quick.registry, "reserve", too_late)
+    assert (await quick.post("answer", {"call_uuid": "c-2"})).status_code == 503
+    await quick.until(lambda: not quick.gateway.local._refused and not quick.gateway.local._given)
+    assert quick.registry._slots._holders == {"c-1": "w1"}
