@@ -1,4 +1,4 @@
-"""A fleet of real processes with one slot: who comes second waits in line, behind nginx too, and if the gateway is killed."""
+"""One slot in a fleet of real processes: who comes second waits in line, behind nginx too, or while a gateway dies."""
 
 import asyncio
 import signal
