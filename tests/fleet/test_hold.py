@@ -1,4 +1,4 @@
-"""A fleet of real processes with one slot: who comes second waits in line, even if the gateway is killed meanwhile."""
+"""One slot in a fleet of real processes: who comes second waits in line, behind nginx too, or while a gateway dies."""
 
 import asyncio
 import signal
@@ -48,15 +48,16 @@ async def until(fleet: LocalFleet, condition: Callable[[dict[str, Any]], bool]) 
             await asyncio.sleep(0.1)
 
 
-@pytest.mark.parametrize("is_gateway_killed", [False, True])
+@pytest.mark.parametrize(("media_path", "is_gateway_killed"), [("direct", False), ("relayed", True)])
 async def test_who_comes_second_hears_music_and_then_the_bot_when_the_first_hangs_up(
-    tmp_path: Path, is_gateway_killed: bool
+    tmp_path: Path, media_path: str, is_gateway_killed: bool
 ) -> None:
     ids = [f"held-{n}-{uuid4().hex[:8]}" for n in range(3)]
     async with (
         FakeProviders() as providers,
         LocalFleet(
             workers=1,
+            media_path=media_path,
             env={
                 **providers.env,
                 "SFVOPI_CALLS_PER_WORKER": "1",
