@@ -248,7 +248,7 @@ class Admission:
         """A stream that a gateway holds until a worker has a slot, and that is the call's own from then on."""
         attach_by_ms = self._registry.now_ms() + round((plan.hold_max_s + self._settings.attach_by_s) * 1000)
         valid_until_ms = attach_by_ms + round((self._settings.max_call_s + CallLimits.TOKEN_GRACE_S) * 1000)
-        token = StreamToken(call_id, IN_LINE, plan.format, attach_by_ms, valid_until_ms)
+        token = StreamToken(call_id, IN_LINE, plan.format, attach_by_ms, valid_until_ms, bot=plan.bot)
         return self._answer(token, waits_s=plan.hold_max_s)
 
     def _answer(self, token: StreamToken, *, waits_s: float = 0) -> StreamAnswer:

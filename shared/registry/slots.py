@@ -86,7 +86,7 @@ class Slots:
             holder = None
         if holder is not None and self._ends[holder][call_id] > now_ms and self._leases[holder] > now_ms:
             return holder, self._ends[holder][call_id]
-        if self.since_ms and now_ms < self.since_ms + settle_ms:
+        if self.since_ms and self.since_ms <= now_ms < self.since_ms + settle_ms:
             return None
         views = [view for view in self.views(now_ms) if view.record.worker_id not in avoid]
         if ceiling < 0:  # it lives

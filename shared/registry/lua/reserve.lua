@@ -39,7 +39,7 @@ if held_until and tonumber(held_until) > now then
 end
 
 local since = redis.call('GET', KEYS[8])
-if since and now < tonumber(since) + tonumber(ARGV[10]) then
+if since and tonumber(since) <= now and now < tonumber(since) + tonumber(ARGV[10]) then
   return nil
 end
 
