@@ -125,7 +125,8 @@ def show(report: dict[str, Any]) -> None:
         console.print(f"in a log: {what}", style="red")
     for what in report["failed"]:
         console.print(f"not played to its end: {what}", style="red")
-    promises = "  ".join(f"{'kept' if is_kept else 'BROKEN'} {name}" for name, is_kept in report["promises"].items())
+    said = {True: "kept", False: "BROKEN", None: "not measured:"}
+    promises = "  ".join(f"{said[is_kept]} {name}" for name, is_kept in report["promises"].items())
     console.print(promises)
 
 

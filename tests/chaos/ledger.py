@@ -7,6 +7,7 @@ from typing import Any
 
 from tests.chaos.caller import Caller, Verdict
 
+UNKNOWN = -1  # of what was counted: nobody could say
 GAP_PROMISED_MS = 1500.0
 RESUMED_PROMISED = 0.99
 
@@ -61,8 +62,8 @@ class SceneResult:
         """The same scene, played again."""
         self.callers += other.callers
         self.over_admitted = max(self.over_admitted, other.over_admitted)
-        self.leaked_slots += other.leaked_slots
-        self.drift = max(self.drift, other.drift)
+        self.leaked_slots = in_all(self.leaked_slots, other.leaked_slots)
+        self.drift = UNKNOWN if UNKNOWN in (self.drift, other.drift) else max(self.drift, other.drift)
         self.freed_s = max(self.freed_s, other.freed_s)
         self.seconds = round(self.seconds + other.seconds, 1)
         self.broken += other.broken
@@ -93,6 +94,11 @@ class SceneResult:
         }
 
 
+def in_all(*counts: int) -> int:
+    """Their sum; unknown if one is."""
+    return UNKNOWN if UNKNOWN in counts else sum(counts)
+
+
 def percentile(values: Iterable[float], percent: float) -> float | None:
     """Nearest rank; None of nothing."""
     ordered = sorted(values)
@@ -100,7 +106,7 @@ def percentile(values: Iterable[float], percent: float) -> float | None:
 
 
 def total(scenes: Sequence[SceneResult], logs_found: Sequence[str], reconnect_after_ms: float) -> dict[str, Any]:
-    """The whole run as one JSON object."""
+    """The whole run as one JSON object. A promise is kept (true), broken (false) or was not measured (null)."""
     played = [scene for scene in scenes if not scene.is_skipped]
     gaps = {
         path: [gap for scene in played if scene.counts_gap and scene.path == path for gap in scene.gaps_ms]
@@ -118,13 +124,13 @@ def total(scenes: Sequence[SceneResult], logs_found: Sequence[str], reconnect_af
         "gap_p95_ms": percentile([gap for some in gaps.values() for gap in some], 95),
         **{f"gap_p95_ms_{path}": percentile(some, 95) for path, some in gaps.items()},
         "over_admitted": max((scene.over_admitted for scene in played), default=0),
-        "leaked_slots": sum(scene.leaked_slots for scene in played),
-        "drift": max((scene.drift for scene in played), default=0),
+        "leaked_slots": in_all(*(scene.leaked_slots for scene in played)),
+        "drift": in_all(*(scene.drift for scene in played)),
     }
-    promises = {
+    promises: dict[str, bool | None] = {
         "ledger_balances": figures["offered"] == sum(counts.values()),
         "none_dropped": not any(scene.unexpected_drops for scene in played),
-        "resumed": resumed >= RESUMED_PROMISED * (resumed + fresh),
+        "resumed": resumed >= RESUMED_PROMISED * (resumed + fresh) if resumed + fresh else None,
         "gap_relayed": _is_kept(gaps["relayed"], GAP_PROMISED_MS),
         "gap_direct": _is_kept(gaps["direct"], GAP_PROMISED_MS + reconnect_after_ms),
         "never_over_admitted": figures["over_admitted"] == 0,
@@ -133,9 +139,10 @@ def total(scenes: Sequence[SceneResult], logs_found: Sequence[str], reconnect_af
         "clean_logs": not logs_found,
         "scenes": not any(scene.broken for scene in played),
     }
-    return {**figures, "promises": promises, "kept": all(promises.values()), "logs_found": list(logs_found)[:20]}
+    is_kept = False not in promises.values()
+    return {**figures, "promises": promises, "kept": is_kept, "logs_found": list(logs_found)[:20]}
 
 
-def _is_kept(gaps: Sequence[float], promised_ms: float) -> bool:
+def _is_kept(gaps: Sequence[float], promised_ms: float) -> bool | None:
     worst = percentile(gaps, 95)
-    return worst is None or worst <= promised_ms
+    return None if worst is None else worst <= promised_ms
