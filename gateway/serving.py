@@ -1,14 +1,16 @@
 """A gateway process from start to end: two servers, its signals, and how it leaves without cutting a call.
 
 SIGTERM: `/readyz` says draining, so that no balancer sends more; what still comes is answered, since a refused
-caller is worse than a late exit. It exits when its last leg is over, or at the deadline. A second signal or
-SIGINT ends legs at once, with 1001: the carrier may come back through another gateway.
+caller is worse than a late exit. Where its listening sockets were handed to it, it stops accepting instead: whoever
+owns them runs another gateway beside it, or will. It exits when its last leg is over, or at the deadline. A second
+signal or SIGINT ends legs at once, with 1001: the carrier may come back through another gateway.
 """
 
 import asyncio
 import contextlib
 
 from gateway.app import Gateway, build
+from shared.process.activation import inherited_sockets
 from shared.process.server import Server, listen_for, serve
 from shared.process.signals import Signals
 from shared.registry import Registry
@@ -22,9 +24,13 @@ CUT_DEADLINE_S = 1.0  # for legs to say goodbye to both sides
 async def run(settings: GatewaySettings, registry: Registry, signals: Signals) -> None:
     """Serve until told to leave. Raises `SettingsError` for settings that show to be wrong only now."""
     log = get_logger(__name__)
-    with contextlib.closing(listen_for("SFVOPI_GATEWAY_PORT", settings.host, settings.port)) as public_socket:
+    handed = inherited_sockets()
+    outer = handed.get("public") or listen_for("SFVOPI_GATEWAY_PORT", settings.host, settings.port)
+    with contextlib.closing(outer) as public_socket:
         gateway = build(settings, registry, public_port=public_socket.getsockname()[1])
-        inner = listen_for("SFVOPI_GATEWAY_INTERNAL_PORT", settings.internal_host, settings.internal_port)
+        inner = handed.get("internal") or listen_for(
+            "SFVOPI_GATEWAY_INTERNAL_PORT", settings.internal_host, settings.internal_port
+        )
         with contextlib.closing(inner):
             await gateway.beat()
             gateway.start_side_tasks()
@@ -41,6 +47,10 @@ async def run(settings: GatewaySettings, registry: Registry, signals: Signals) -
             )
             await signals.draining.wait()
             gateway.health.draining = True
+            if "public" in handed:
+                public.stop_accepting()
+            if "internal" in handed:
+                internal.stop_accepting()
             await _drain(gateway, signals, settings.drain_deadline_s)
             await _leave(gateway, public, internal)
     log.info("left")

@@ -9,6 +9,7 @@ import httpx2
 from shared.cli.faults import CliFault
 
 TIMEOUT_S = 10
+STATE_S = 2
 
 
 class FleetApi:
@@ -52,13 +53,23 @@ class FleetApi:
         """Capacity, used, free, workers, live calls, drift."""
         return await self._ask("GET", "/api/fleet")
 
-    async def readiness(self, url: str = "") -> str:
-        """What /readyz of the gateway, or of a process at another `url`, says; "" when nobody answers."""
+    async def state_of(self, url: str = "") -> dict[str, Any]:
+        """What /readyz of the gateway, or of a process at another `url`, says; nothing when nobody answers.
+
+        On a connection of its own: several generations of a process may listen on one socket.
+        """
         try:
-            answer = await self._http.get(f"{url.rstrip('/')}/readyz" if url else "/readyz")
-            return str(answer.json().get("readiness", ""))
+            answer = await self._http.get(
+                f"{url.rstrip('/')}/readyz" if url else "/readyz", headers={"Connection": "close"}, timeout=STATE_S
+            )
+            said = answer.json()
         except (httpx2.HTTPError, ValueError):
-            return ""
+            return {}
+        return said if isinstance(said, dict) else {}
+
+    async def readiness(self, url: str = "") -> str:
+        """The `readiness` that it says; "" when nobody answers."""
+        return str((await self.state_of(url)).get("readiness", ""))
 
     async def close(self) -> None:
         await self._http.aclose()

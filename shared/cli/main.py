@@ -9,6 +9,7 @@ from shared.cli.call import EPILOG, call
 from shared.cli.demo.command import demo
 from shared.cli.doctor.command import doctor
 from shared.cli.drain import drain
+from shared.cli.restart import restart
 from shared.cli.terminal import show
 from shared.cli.up.command import up
 from shared.version import VERSION
@@ -46,6 +47,7 @@ def main(
 
 app.command(short_help="Hear one whole call: no keys, no phone, no Redis.")(demo)
 app.command(short_help="Run a fleet on this machine, for real calls.")(up)
+app.command(short_help="Replace every process of the fleet that runs here, under its calls.")(restart)
 app.command(short_help="Check this machine and its settings; where to look for a symptom.")(doctor)
 app.command(short_help="Place one call, as the carrier would, against any answer URL.", epilog=EPILOG)(call)
 app.add_typer(calls.calls_app, name="calls", short_help="List calls, or show one with its timeline.")

@@ -120,6 +120,11 @@ class Server:
         found = self._server.server_state.connections
         return sum(isinstance(connection, StreamProtocol) and connection.handshake_complete for connection in found)
 
+    def stop_accepting(self) -> None:
+        """Take no new connections; those that are open are served on. What waits to be accepted is left waiting."""
+        for listening in self._server.servers:
+            listening.close()
+
     async def stop(self) -> None:
         """Stop listening, close what is open (streams with 1012), wait at most `CLOSE_GRACE_S`, then cut."""
         if self._task is not None:

@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import socket
 import sys
 from asyncio.subprocess import Process
 from collections.abc import Mapping, Sequence
@@ -17,19 +18,33 @@ LAUNCH = Path(__file__).with_name("launch.py")
 
 
 class Child:
-    """A process of ours. It leads a session of its own, so a Ctrl-C in the terminal reaches only us."""
+    """A process of ours. It leads a session of its own, so a Ctrl-C in the terminal reaches only us.
 
-    def __init__(self, name: str, argv: Sequence[str], env: Mapping[str, str], cwd: Path, log: Path) -> None:
+    `sockets` are listening sockets that are handed to it by their names; they stay ours.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        argv: Sequence[str],
+        env: Mapping[str, str],
+        cwd: Path,
+        log: Path,
+        sockets: Mapping[str, socket.socket] | None = None,
+    ) -> None:
         self.name = name
         self.log = log
+        self._sockets = {name: listening.fileno() for name, listening in (sockets or {}).items()}
         self._argv, self._env, self._cwd = list(argv), dict(env), cwd
         self._process: Process | None = None
 
     async def start(self) -> None:
         """Start it; its standard output and error are appended to `log`."""
+        handed = ",".join(f"{name}={fd}" for name, fd in self._sockets.items())
         with self.log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-IS", str(LAUNCH), str(os.getpid()), *self._argv),
+                *(sys.executable, "-IS", str(LAUNCH), str(os.getpid()), handed, *self._argv),
+                pass_fds=tuple(self._sockets.values()),
                 env=self._env,
                 cwd=self._cwd,
                 stdin=asyncio.subprocess.DEVNULL,

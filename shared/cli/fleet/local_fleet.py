@@ -1,4 +1,4 @@
-"""A whole fleet on this machine: an embedded Redis if none is given, a gateway, workers, housekeeping; nginx if wished.
+"""A whole fleet on this machine: an embedded Redis if none is given, gateways, workers, housekeeping; nginx if wished.
 
 Every process is a child of ours with its own log file. `sfvopi up`, `sfvopi demo` and tests run their fleets
 through this; it knows the processes by their command lines and HTTP alone.
@@ -12,6 +12,7 @@ import contextlib
 import os
 import shutil
 import signal
+import socket
 from types import TracebackType
 from typing import Any, Self
 
@@ -21,6 +22,7 @@ from shared.cli.fleet.embedded_redis import EmbeddedRedis
 from shared.cli.fleet.log_files import read_lines
 from shared.cli.fleet.plan import FleetPlan
 from shared.cli.fleet.readiness import wait_until_ready
+from shared.process.server import listen
 from shared.process.watchdog import guarded
 
 CUT_WITHIN_S = 5  # for a process that was told to end now
@@ -31,7 +33,9 @@ class LocalFleet(FleetPlan):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.children: dict[str, Child] = {}
+        self.children: dict[str, Child] = {}  # of each name the newest generation
+        self.leaving: list[Child] = []  # older ones, which finish their calls
+        self._sockets: dict[str, socket.socket] = {}  # "public", and one by the name of each gateway
         self.redis: EmbeddedRedis | None = None
         self.api = FleetApi(self.api_url, self.api_token)
 
@@ -39,7 +43,7 @@ class LocalFleet(FleetPlan):
     def names(self) -> list[str]:
         """Our processes without Redis, in the order in which they end."""
         edge = ["nginx"] if self.has_nginx else []
-        return [*self.worker_names, *edge, "gateway", *(["housekeeping"] if self.housekeeping else [])]
+        return [*self.worker_names, *edge, *self.gateway_names, *(["housekeeping"] if self.housekeeping else [])]
 
     def pid(self, name: str) -> int:
         """Of the process that does the work, not of a watchdog above it."""
@@ -65,16 +69,25 @@ class LocalFleet(FleetPlan):
             self.redis_url = self.redis.url
             self.children["redis"] = self.redis.child
             self.on_progress("redis", "ready")
+        self._listen()
         for name in self.names:
             await self.start_process(name)
         await self.wait_until_ready()
+
+    def _listen(self) -> None:
+        """The gateways' sockets are ours: what comes while one of them is replaced waits, and is not lost."""
+        self._sockets["public"] = listen(self.host, self.gateway_port)
+        for name, port in self.internal_ports.items():
+            self._sockets[name] = listen(self.internal_host, port)
 
     async def start_process(self, name: str) -> None:
         """Start a process, or start it again after it has ended."""
         if name == "redis":
             return await self.children[name].start()
         self.generation[name] = self.generation.get(name, 0) + 1
-        child = Child(name, self.argv(name), self.environment(name), self.working_folder, self.log_path(name))
+        handed = {"public": self._sockets["public"], "internal": self._sockets[name]} if name in self._sockets else {}
+        given = (self.argv(name), self.environment(name), self.working_folder, self.log_path(name))
+        child = Child(name, *given, sockets=handed)
         self.children[name] = child
         await child.start()
         self.on_progress(name, "started")
@@ -84,24 +97,72 @@ class LocalFleet(FleetPlan):
         """Wait for all processes. Raises `FleetFailed` when one has ended or is not ready in time."""
         await wait_until_ready(self, self.children, self.api, within_s or self.ready_within_s)
 
+    async def rolling_restart(self) -> None:
+        """Every process, one after another, is replaced by a new one; what it has of calls it finishes.
+
+        Returns when all new ones are ready: older ones (`leaving`) may still have calls. Raises `FleetFailed` when a
+        new one does not come up; the old one of its name then stays.
+        """
+        self.is_restarting = True
+        try:
+            for name in [*self.gateway_names, *self.worker_names]:
+                await self._replace(name)
+            if self.housekeeping:
+                self.leaving.append(self.children["housekeeping"])
+                await self.children["housekeeping"].end(self.stop_within_s)
+                await self.start_process("housekeeping")
+                await self.wait_until_ready()
+                self.on_progress("housekeeping", "replaced")
+        finally:
+            self.is_restarting = False
+
+    async def _replace(self, name: str) -> None:
+        await self._until_few_leave()
+        before = self.children[name]
+        await self.start_process(name)
+        try:
+            await self.wait_until_ready()
+        except BaseException:
+            await self.children[name].end(0)
+            self.children[name] = before
+            raise
+        self.leaving.append(before)
+        before.send(signal.SIGTERM)
+        self.on_progress(name, "replaced")
+
+    async def _until_few_leave(self) -> None:
+        """No more than two generations run at once."""
+        while True:
+            self.leaving = [child for child in self.leaving if child.is_running]
+            if len(self.leaving) < self.workers + self.gateways:
+                return
+            ends = [asyncio.create_task(child.wait()) for child in self.leaving]
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+            for end in ends:
+                end.cancel()
+
     async def drain(self, within_s: float | None = None) -> list[str]:
         """Workers end first, when their calls have; then the gateway, housekeeping, Redis. Returns who was killed."""
         left_s = self.stop_within_s if within_s is None else within_s
         cut: list[str] = []
-        for group in (self.worker_names, ["nginx"], ["gateway"], ["housekeeping"]):
+        for group in (self.worker_names, ["nginx"], self.gateway_names, ["housekeeping"]):
             children = [self.children[name] for name in group if name in self.children]
+            children += [child for child in self.leaving if child.name in group]
             by_themselves = await asyncio.gather(*(child.end(left_s) for child in children))
             cut += [child.name for child, went in zip(children, by_themselves, strict=True) if not went]
         return cut
 
     async def end_now(self) -> None:
         """End all processes at once: live calls are cut."""
-        ours = [child for name, child in self.children.items() if name != "redis"]
+        ours = [child for name, child in self.children.items() if name != "redis"] + self.leaving
         await asyncio.gather(*(child.end(CUT_WITHIN_S, signal.SIGINT) for child in ours))
 
     async def close(self) -> None:
         """Kill what still runs, and give Redis and sockets back. Log files stay."""
-        await asyncio.gather(*(child.end(0) for child in self.children.values() if child.name != "redis"))
+        ours = [child for child in self.children.values() if child.name != "redis"] + self.leaving
+        await asyncio.gather(*(child.end(0) for child in ours))
+        for listening in self._sockets.values():
+            listening.close()
         if self.redis:
             await self.redis.stop()
         await self.api.close()

@@ -51,12 +51,15 @@ class FleetPlan:
     With `has_nginx`, nginx stands in front on `port`; `media_path` is then direct or relayed. Direct needs it.
     """
 
+    gateways: int = 1
     workers: int = 2
     housekeeping: bool = True
     bot: str = ""
     env: Mapping[str, str] = field(default_factory=dict)
+    host: str = "127.0.0.1"
     port: int = 0
-    internal_port: int = 0
+    internal_host: str = "127.0.0.1"
+    internal_port: int = 0  # of the first gateway; each has one
     housekeeping_port: int = 0
     media_path: str = "relayed"
     has_nginx: bool = False
@@ -76,12 +79,15 @@ class FleetPlan:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.port = self.port or free_port()
         self.internal_port = self.internal_port or free_port()
+        further = {name: free_port() for name in self.gateway_names[1:]}
+        self.internal_ports = {self.gateway_names[0]: self.internal_port} | further
         self.housekeeping_port = self.housekeeping_port or free_port()
         self.has_nginx = self.has_nginx or self.media_path == "direct"
         self.gateway_port = free_port() if self.has_nginx else self.port
         self.token_secret = secrets.token_hex(32)
         self.api_token = self.api_token or secrets.token_urlsafe(24)
         self.generation: dict[str, int] = {}  # how often each process was started
+        self.is_restarting = False  # two generations run beside each other
 
     @property
     def public_url(self) -> str:
@@ -110,6 +116,18 @@ class FleetPlan:
         return self.urls.hangup
 
     @property
+    def gateway_names(self) -> list[str]:
+        return ["gateway"] if self.gateways == 1 else [f"gateway-{number}" for number in range(1, self.gateways + 1)]
+
+    def gateway_id(self, name: str) -> str:
+        """Two generations of a gateway may listen on one socket: their ids tell them apart."""
+        return self._numbered(name)
+
+    def internal_url(self, name: str) -> str:
+        """The internal address of a gateway."""
+        return f"http://127.0.0.1:{self.internal_ports[name]}"
+
+    @property
     def worker_names(self) -> list[str]:
         return [f"worker-{number}" for number in range(1, self.workers + 1)]
 
@@ -120,6 +138,9 @@ class FleetPlan:
 
     def worker_id(self, name: str) -> str:
         """A worker that is started again is another worker: what the first one left is not its own."""
+        return self._numbered(name)
+
+    def _numbered(self, name: str) -> str:
         generation = self.generation.get(name, 1)
         return name if generation == 1 else f"{name}.{generation}"
 
@@ -128,11 +149,12 @@ class FleetPlan:
             return nginx.argv(self.write_nginx_configuration())
         if name in self.worker_names:
             return self.programs.worker
-        return self.programs.gateway if name == "gateway" else self.programs.housekeeping
+        return self.programs.gateway if name in self.gateway_names else self.programs.housekeeping
 
     def write_nginx_configuration(self) -> Path:
         """What nginx is started with, and reloads."""
-        gateways, internal = [f"127.0.0.1:{self.gateway_port}"], [f"127.0.0.1:{self.internal_port}"]
+        gateways = [f"127.0.0.1:{self.gateway_port}"]  # one socket for all of them
+        internal = [f"127.0.0.1:{port}" for port in self.internal_ports.values()]
         return nginx.write_configuration(self.folder / "nginx", f"127.0.0.1:{self.port}", gateways, internal)
 
     def log_path(self, name: str) -> Path:
@@ -150,8 +172,8 @@ class FleetPlan:
             "REDIS_URL": self.redis_url,
             "SFVOPI_API_TOKEN": self.api_token,
             "SFVOPI_GATEWAY_PORT": str(self.gateway_port),
-            "SFVOPI_GATEWAY_INTERNAL_PORT": str(self.internal_port),
-            "SFVOPI_GATEWAY_ID": "gateway",
+            "SFVOPI_GATEWAY_INTERNAL_PORT": str(self.internal_ports.get(name, self.internal_port)),
+            "SFVOPI_GATEWAY_ID": self.gateway_id(name) if name in self.gateway_names else "",
             "SFVOPI_HOUSEKEEPING_PORT": str(self.housekeeping_port),
             "SFVOPI_MEDIA_PATH": self.media_path if self.has_nginx else "",
             "SFVOPI_WEBHOOK_SECRETS": self.webhook_secret,
@@ -161,6 +183,8 @@ class FleetPlan:
         given = {k: v for k, v in ours.items() if v}
         if name in self.worker_names:
             given["SFVOPI_WORKER_ID"] = self.worker_id(name)
-            if self.workers > 1:  # one port, as one machine's worker has it, cannot be that of several
+            if (
+                self.workers > 1 or self.is_restarting
+            ):  # one port, as one machine's worker has it, cannot be that of several
                 given |= {"SFVOPI_WORKER_PORT": "0", "SFVOPI_WORKER_ADDRESS": ""}
         return {**made_up, **child_environment(self.keep_settings), **given, **self.env}

@@ -53,7 +53,11 @@ async def _state_of(plan: FleetPlan, name: str, api: FleetApi) -> str:
         return READY if is_listening(plan.port) else ""
     if name in plan.worker_names:
         return await _worker_state(plan.worker_id(name), api)
-    return await api.readiness("" if name == "gateway" else f"http://127.0.0.1:{plan.housekeeping_port}")
+    if name in plan.gateway_names:
+        said = await api.state_of(plan.internal_url(name))
+        is_this_generation = said.get("gateway_id") == plan.gateway_id(name)
+        return str(said.get("readiness", "")) if is_this_generation else ""
+    return await api.readiness(f"http://127.0.0.1:{plan.housekeeping_port}")
 
 
 async def _worker_state(worker_id: str, api: FleetApi) -> str:

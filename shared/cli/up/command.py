@@ -17,7 +17,7 @@ from shared.cli.fleet.environment import given_settings, is_given
 from shared.cli.fleet.ports import is_free
 from shared.cli.reach import HOME, RunFile
 from shared.cli.terminal import say, show
-from shared.cli.up.keeping import Wishes, keep_up, tell_logs
+from shared.cli.up.keeping import Wishes, keep_up, restart_when_asked, tell_logs
 from shared.cli.up.tunnel import Tunnel, find_tunnel
 from shared.settings import GatewaySettings, HousekeepingSettings, WorkerSettings
 from shared.settings.gateway import is_loopback
@@ -30,6 +30,7 @@ SECRET_FILE = "webhook-secret"  # noqa: S105  a file's name
 async def up(
     port: Annotated[int | None, typer.Option(help="For webhooks and streams. Default: SFVOPI_GATEWAY_PORT.")] = None,
     workers: Annotated[int, typer.Option(min=1, max=64, help="Worker processes.")] = 2,
+    gateways: Annotated[int, typer.Option(min=1, max=16, help="Gateway processes, on one port.")] = 1,
     tunnel: Annotated[bool, typer.Option("--tunnel", help="Open a tunnel with ngrok or cloudflared.")] = False,
     public_url: Annotated[
         str, typer.Option(metavar="URL", help="wss://host/ws as SFVoPI reaches it. Default: PUBLIC_WSS_URL.")
@@ -39,8 +40,8 @@ async def up(
     """Run a whole fleet on this machine: gateway, workers, housekeeping, and Redis if REDIS_URL is not set.
 
     Prints the webhook URLs to paste into SFVoPI. One Ctrl-C drains: no new calls, live ones finish. A second ends
-    them. Settings come from the environment and .env; logs lie in ./.sfvopi/logs. Other sfvopi commands in this
-    folder find the fleet by themselves.
+    them. `sfvopi restart` replaces every process under its calls. Settings come from the environment and .env; logs
+    lie in ./.sfvopi/logs. Other sfvopi commands in this folder find the fleet by themselves.
 
     \b
     Examples:
@@ -59,13 +60,13 @@ async def up(
                 stack.push_async_callback(opened.close)
                 if not await _unless_stopped(opened.open(), wishes):
                     return
-            fleet = _plan(given, listen_on, workers, opened.wss_url if opened else public_url, logs)
+            fleet = _plan(given, listen_on, workers, gateways, opened.wss_url if opened else public_url, logs)
             stack.push_async_callback(fleet.close)
             if await _unless_stopped(fleet.start(), wishes):
                 await _run(fleet, wishes, opened, WARNING if quiet else INFO)
 
 
-def _plan(given: Mapping[str, str], port: int, workers: int, public_url: str, logs: Path) -> LocalFleet:
+def _plan(given: Mapping[str, str], port: int, workers: int, gateways: int, public_url: str, logs: Path) -> LocalFleet:
     """The fleet, with what is given taken over and the rest made up. Raises what is wrong with the settings."""
     wss_url = public_url or given.get("PUBLIC_WSS_URL", "") or f"ws://127.0.0.1:{port}/ws"
     made_up = {} if is_given("SFVOPI_TOKEN_SECRETS", given) else {"token_secrets": "made up below"}
@@ -85,7 +86,10 @@ def _plan(given: Mapping[str, str], port: int, workers: int, public_url: str, lo
     token = settings.api_token.get_secret_value()
     return LocalFleet(
         workers=workers,
+        gateways=gateways,
+        host=settings.host,
         port=port,
+        internal_host=settings.internal_host,
         internal_port=settings.internal_port,
         housekeeping_port=housekeeping.port,
         public_wss_url=wss_url,
@@ -105,8 +109,9 @@ async def _run(fleet: LocalFleet, wishes: Wishes, tunnel: Tunnel | None, level: 
         _tell_urls(fleet, tunnel)
         telling = asyncio.create_task(tell_logs(fleet, show, level), name="logs")
         keeping = [asyncio.create_task(keep_up(fleet, name, say), name=f"keep {name}") for name in fleet.names]
+        restarting = asyncio.create_task(restart_when_asked(fleet, wishes, say), name="restart")
         await _first(wishes.drain.wait(), *keeping)
-        for task in keeping:
+        for task in (*keeping, restarting):
             task.cancel()
         await _drain(fleet, wishes)
         telling.cancel()

@@ -5,8 +5,10 @@ import contextlib
 import signal
 from collections.abc import Callable, Iterator
 
+from shared.cli.faults import CliFault
 from shared.cli.fleet import LocalFleet
 from shared.cli.fleet.log_files import Follower, level_of, tell
+from shared.cli.restart import Progress, read_wish
 
 LOOK_EVERY_S = 0.3
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 30.0
@@ -22,7 +24,11 @@ async def keep_up(fleet: LocalFleet, name: str, say: Tell) -> None:
     clock = asyncio.get_running_loop().time
     while True:
         began_at = clock()
-        status = await fleet.children[name].wait()
+        child = fleet.children[name]
+        status = await child.wait()
+        if child in fleet.leaving or fleet.children[name] is not child:
+            await asyncio.sleep(LOOK_EVERY_S)
+            continue  # it left on purpose: a newer generation is there, or is coming
         if status == BAD_SETTINGS:
             say(f"{name} ended with status 2: it cannot use its settings, see its log")
             return
@@ -32,6 +38,38 @@ async def keep_up(fleet: LocalFleet, name: str, say: Tell) -> None:
         await asyncio.sleep(pause_s)
         pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
         await fleet.start_process(name)
+
+
+async def restart_when_asked(fleet: LocalFleet, wishes: "Wishes", say: Tell) -> None:
+    """Replace all processes whenever that is asked for. Until cancelled."""
+    while True:
+        await wishes.restart.wait()
+        wishes.restart.clear()
+        say("restarting: every process in turn; calls go on")
+        progress = Progress(read_wish())
+        progress.write()
+        told, fleet.on_progress = fleet.on_progress, _noting(progress, fleet.on_progress)
+        try:
+            await fleet.rolling_restart()
+            progress.is_done = True
+            say("restarted")
+        except CliFault as fault:
+            progress.fault = str(fault)
+            say(f"the restart stopped: {fault}")
+        finally:
+            fleet.on_progress = told
+            progress.leaving = sum(child.is_running for child in fleet.leaving)
+            progress.write()
+
+
+def _noting(progress: Progress, tell: Callable[[str, str], None]) -> Callable[[str, str], None]:
+    def note(name: str, what: str) -> None:
+        tell(name, what)
+        if what == "replaced":
+            progress.replaced.append(name)
+            progress.write()
+
+    return note
 
 
 async def tell_logs(fleet: LocalFleet, say: Tell, level: int) -> None:
@@ -45,9 +83,10 @@ async def tell_logs(fleet: LocalFleet, say: Tell, level: int) -> None:
 
 
 class Wishes:
-    """What the terminal asks for: the first SIGINT or SIGTERM to drain, the second to end now."""
+    """What is asked for: the first SIGINT or SIGTERM to drain, the second to end now; SIGHUP to restart."""
 
     def __init__(self) -> None:
+        self.restart = asyncio.Event()
         self.drain = asyncio.Event()
         self.end_now = asyncio.Event()
 
@@ -56,12 +95,13 @@ class Wishes:
 
     @contextlib.contextmanager
     def listening(self) -> Iterator["Wishes"]:
-        """Take the two signals for as long as the context lasts."""
+        """Take the signals for as long as the context lasts."""
         loop = asyncio.get_running_loop()
         for sig in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(sig, self._heard)
+        loop.add_signal_handler(signal.SIGHUP, self.restart.set)
         try:
             yield self
         finally:
-            for sig in (signal.SIGINT, signal.SIGTERM):
+            for sig in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
                 loop.remove_signal_handler(sig)

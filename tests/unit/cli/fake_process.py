@@ -9,6 +9,7 @@ import http.server
 import json
 import os
 import signal
+import socket
 import sys
 import threading
 from pathlib import Path
@@ -23,7 +24,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         if self.path == "/readyz":
             late = NAME in os.environ.get("FAKE_LATE", "")
-            self.answer({"readiness": "starting" if late else "ready"})
+            self.answer(
+                {"readiness": "starting" if late else "ready", "gateway_id": os.environ.get("SFVOPI_GATEWAY_ID")}
+            )
         elif self.path == "/api/workers":
             assert self.headers["Authorization"] == f"Bearer {os.environ['SFVOPI_API_TOKEN']}"
             workers = [{"worker_id": p.stem, "address": p.read_text(), "fresh": True} for p in HERE.glob("*.address")]
@@ -47,17 +50,29 @@ def on_signal(number, _frame):
         os._exit(0)
 
 
+def serve():
+    """At its port; a gateway on the second of the sockets that it is handed (public, internal)."""
+    if ROLE != "gateway":
+        port = int(os.environ.get(PORTS.get(ROLE, ""), "0"))
+        return http.server.ThreadingHTTPServer(("127.0.0.1", port), Handler)
+    assert (os.environ["LISTEN_FDNAMES"], os.environ["LISTEN_PID"]) == ("public:internal", str(os.getpid()))
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler, bind_and_activate=False)
+    server.socket.close()
+    server.socket = socket.socket(fileno=4)
+    server.socket.setblocking(True)
+    return server
+
+
 def main():
     if NAME in os.environ.get("FAKE_CRASH", "").split(","):
         sys.exit("SFVOPI_SOMETHING: is not right")
     signal.signal(signal.SIGTERM, on_signal)
     signal.signal(signal.SIGINT, on_signal)
-    port = int(os.environ.get(PORTS.get(ROLE, ""), "0"))
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", port), Handler)
+    server = serve()
     threading.Thread(target=server.serve_forever, daemon=True).start()
     if ROLE == "worker":
-        (HERE / "new").write_text(f"127.0.0.1:{server.server_port}")
-        (HERE / "new").rename(HERE / f"{NAME}.address")
+        (HERE / f"{NAME}.new").write_text(f"127.0.0.1:{server.server_port}")
+        (HERE / f"{NAME}.new").rename(HERE / f"{NAME}.address")
     print(json.dumps({"event": "started", "level": "info", "timestamp": "2025-01-01T10:00:00Z"}), flush=True)
     while True:
         signal.pause()

@@ -140,3 +140,38 @@ asyncio.run(main())
     parent.send_signal(signal.SIGKILL)
     parent.wait()
     until(lambda: not any(is_alive(pid) for pid in children))
+
+
+async def test_a_rolling_restart_replaces_every_process_and_waits_for_none_that_has_calls(tmp_path):
+    told = []
+    async with a_fleet(tmp_path, gateways=2, on_progress=lambda *step: told.append(step)) as fleet:
+        before = dict(fleet.children)
+        await fleet.rolling_restart()
+        assert [name for name, what in told if what == "replaced"] == [
+            *("gateway-1", "gateway-2", "worker-1", "worker-2", "housekeeping")
+        ]
+        assert all(fleet.children[name] is not before[name] for name in before if name != "redis")
+        assert fleet.children["redis"] is before["redis"]
+        assert fleet.worker_ids == {"worker-1": "worker-1.2", "worker-2": "worker-2.2"}
+        left = [await child.wait() for name, child in before.items() if name != "redis"]
+        assert left == [0] * 5
+    ended = [line.split()[0] for line in (tmp_path / "events").read_text().splitlines()]
+    assert sorted(ended[:5]) == ["gateway", "gateway", "housekeeping", "worker-1", "worker-2"]
+
+
+async def test_a_new_process_that_does_not_come_up_leaves_the_old_one_in_its_place(tmp_path):
+    async with a_fleet(tmp_path, {"FAKE_CRASH": "worker-2.2"}) as fleet:
+        before = dict(fleet.children)
+        with pytest.raises(FleetFailed, match="worker-2 ended with status 1"):
+            await fleet.rolling_restart()
+        assert fleet.children["worker-1"] is not before["worker-1"]
+        assert fleet.children["worker-2"] is before["worker-2"]
+        assert fleet.children["worker-2"].is_running
+
+
+async def test_what_still_leaves_is_ended_with_the_fleet(tmp_path):
+    async with a_fleet(tmp_path, {"FAKE_STUBBORN": "worker-1"}, workers=1, stop_within_s=0.3) as fleet:
+        await fleet.rolling_restart()
+        (stubborn,) = [child for child in fleet.leaving if child.name == "worker-1"]
+        assert stubborn.is_running
+    assert not stubborn.is_running

@@ -117,6 +117,40 @@ def test_a_process_that_dies_is_started_again(up):
     assert running.end() == 0
 
 
+def restart(folder: Path, *args: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", "from shared.cli.main import app; app()", "restart", *args]
+    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
+    return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_a_fleet_that_is_up_is_restarted_by_another_command(up, empty_folder):
+    running = up("--workers", "1")
+    running.until("Ctrl-C drains")
+    done = restart(empty_folder, "--json")
+    told = json.loads(done.stdout)
+    assert (done.returncode, told["is_done"], told["fault"]) == (0, True, "")
+    assert told["replaced"] == ["gateway", "worker-1", "housekeeping"]
+    again = restart(empty_folder)
+    assert (again.returncode, "3 processes replaced" in again.stdout) == (0, True), again.stderr
+    assert "it is started again" not in running.text, "who left on purpose is not missed"
+    assert running.end() == 0
+
+
+def test_a_restart_that_fails_says_why_and_leaves_the_old_process(up, empty_folder):
+    running = up("--workers", "1", FAKE_CRASH="worker-1.2")
+    running.until("Ctrl-C drains")
+    failed = restart(empty_folder)
+    assert failed.returncode == 1
+    assert "the restart stopped: worker-1 ended with status 1" in failed.stderr
+    assert "SFVOPI_SOMETHING: is not right" in failed.stderr
+    assert running.end() == 0
+
+
+def test_without_a_fleet_there_is_nothing_to_restart(empty_folder):
+    none = restart(empty_folder)
+    assert (none.returncode, "no fleet is up in this folder" in none.stderr) == (2, True)
+
+
 def test_a_port_that_is_taken_is_said_before_anything_starts(up):
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]

@@ -51,10 +51,10 @@ class Caller:
     def checkpoints(self) -> list[str]:
         return [sent["name"] for sent in self.carrier.events("checkpoint")]
 
-    async def until(self, is_so: Callable[[], Any], seconds: float = 10) -> None:
+    async def until(self, is_so: Callable[[], Any], seconds: float = 10, every_s: float = 0.01) -> None:
         async with asyncio.timeout(seconds):
             while not is_so():
-                await asyncio.sleep(0.01)
+                await asyncio.sleep(every_s)
 
     async def until_quiet(self, seconds: float = 0.6) -> None:
         """Until the bot has sent nothing for a while."""

@@ -1,0 +1,86 @@
+"""Every process of a fleet is replaced while calls are up and more of them come: no caller notices."""
+
+import asyncio
+from collections import Counter
+from uuid import uuid4
+
+import httpx2
+import pytest
+
+from shared.carrier.call import place_call
+from shared.carrier.plan import Ask, CallPlan, Knobs, Wait, WaitForBot
+from shared.carrier.report import CallOutcome, CallReport
+from shared.cli.fleet import LocalFleet
+from tests.fakes.providers import FakeProviders
+from tests.fakes.tones import caller_speech, heard_voices
+
+pytestmark = pytest.mark.fleet
+
+
+def talk(fleet: LocalFleet, number: int, stays_s: float) -> CallPlan:
+    return CallPlan(
+        answer_url=fleet.answer_url,
+        fallback_url=fleet.fallback_url,
+        hangup_url=fleet.hangup_url,
+        call_uuid=f"rolling-{uuid4().hex[:8]}",
+        steps=(
+            WaitForBot(quiet_s=0.6, limit_s=10),
+            Wait(stays_s),
+            # starting processes take both cores at times: who is not understood says it again
+            Ask(pcm=caller_speech(number), is_answer=lambda pcm, rate: number in heard_voices(pcm, rate), tries=4),
+            Ask(pcm=caller_speech(number, "goodbye"), is_answer=lambda pcm, rate: False, quiet_s=4, tries=4),
+        ),
+        knobs=Knobs(reconnects=0),
+        keep_audio=True,
+        max_s=90,
+    )
+
+
+async def hammer(url: str, until: asyncio.Event) -> Counter[int]:
+    """Hangups of calls that nobody knows, each on a connection of its own: what they are answered with."""
+    statuses: Counter[int] = Counter()
+    async with httpx2.AsyncClient(headers={"Connection": "close"}, timeout=10) as http:
+        while not until.is_set():
+            answered = await http.post(url, json={"call_uuid": uuid4().hex, "call_status": "NO_ANSWER"})
+            statuses[answered.status_code] += 1
+            await asyncio.sleep(0.02)
+    return statuses
+
+
+@pytest.mark.parametrize("media_path", ["relayed", "direct"])
+async def test_a_rolling_restart_under_calls_loses_none_and_refuses_none(media_path: str) -> None:
+    async with (
+        FakeProviders() as providers,
+        LocalFleet(
+            gateways=2, workers=2, env=providers.env, media_path=media_path, stop_within_s=30, ready_within_s=90
+        ) as fleet,
+    ):
+        before = dict(fleet.children)
+        is_over = asyncio.Event()
+        hammering = asyncio.create_task(hammer(fleet.hangup_url, is_over))
+        calls = [asyncio.create_task(place_call(talk(fleet, number, 20))) for number in (3, 5)]
+        await asyncio.sleep(4)
+        restarting = asyncio.create_task(fleet.rolling_restart())
+        number = 6
+        while not restarting.done():
+            calls.append(asyncio.create_task(place_call(talk(fleet, number, 0.2))))
+            number += 1
+            await asyncio.sleep(8)
+        await restarting
+        is_over.set()
+        reports: list[CallReport] = await asyncio.gather(*calls)
+        statuses = await hammering
+        left = {name: await asyncio.wait_for(child.wait(), 15) for name, child in before.items() if name in REPLACED}
+    assert [report.outcome for report in reports] == [CallOutcome.COMPLETED] * len(reports), [
+        report.to_dict() for report in reports if report.outcome is not CallOutcome.COMPLETED
+    ]
+    assert {report.webhook_status for report in reports} == {200}, "nobody was refused"
+    assert [report.reconnects for report in reports] == [0] * len(reports), "no stream was cut"
+    for number, report in zip((3, 5, *range(6, 100)), reports, strict=False):
+        assert heard_voices(report.heard_pcm).get(number, 0) >= 1, number
+    assert set(statuses) == {200}, statuses
+    assert statuses[200] > 100
+    assert set(left.values()) == {0}, "each left when its calls were over"
+
+
+REPLACED = {"gateway-1", "gateway-2", "worker-1", "worker-2", "housekeeping"}
