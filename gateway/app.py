@@ -6,10 +6,13 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 
 from gateway.admission import Admission
 from gateway.api import Api
+from gateway.doorkeeper import Door, Doorkeeper
+from gateway.failures import Failures
 from gateway.hangups import Hangups
 from gateway.notebook import Notebook
 from gateway.prompt import read_busy_prompt
@@ -91,11 +94,12 @@ def build(settings: GatewaySettings, registry: Registry, *, public_port: int = 0
     notebook = Notebook(registry, source, meter)
     hangups = Hangups(registry, notebook, meter)
     admission = Admission(registry, settings, numbers, meter)
-    director = Director(registry, settings.token_keys, meter)
+    director = Director(registry, settings.token_keys, meter, settings.own_networks)
     streams = Streams(director, registry, notebook, meter, read_busy_prompt(settings.busy_wav))
     webhooks = Webhooks(admission, hangups, registry, notebook, meter, settings.webhook_keys)
     api = Api(registry, meter, settings.api_token.get_secret_value(), source)
     stream_path = urlsplit(settings.public_wss_url).path.rstrip("/")
+    door = Door(settings.allowed_networks, settings.proxy_networks, Failures(settings.failures_per_minute), meter)
     route = RouteEndpoint(director, stream_path, public_port or settings.port)
     details = lambda: {"gateway_id": gateway_id, "legs": streams.open_legs}  # noqa: E731
     return Gateway(
@@ -109,13 +113,23 @@ def build(settings: GatewaySettings, registry: Registry, *, public_port: int = 0
         streams=streams,
         side_tasks=SideTasks(health),
         heartbeat_s=settings.heartbeat_s,
-        public=_app([*webhooks.routes(), WebSocketRoute(stream_path + "/{token}", streams.take)]),
-        internal=_app([Route("/route", route.take), *health_routes(health, meter, details), *api.routes()]),
+        public=_app(
+            [*webhooks.routes(), WebSocketRoute(stream_path + "/{token}", streams.take)],
+            [Middleware(Doorkeeper, door=door)],
+        ),
+        internal=_app(
+            [
+                # nginx makes an error of a 429: how often strangers may fail is its own business there
+                Route("/route", route.take, middleware=[Middleware(Doorkeeper, door=door, limits_failures=False)]),
+                *health_routes(health, meter, details),
+                *api.routes(),
+            ]
+        ),
     )
 
 
-def _app(routes: Sequence[BaseRoute]) -> Starlette:
-    app = Starlette(routes=routes)
+def _app(routes: Sequence[BaseRoute], middleware: Sequence[Middleware] = ()) -> Starlette:
+    app = Starlette(routes=routes, middleware=middleware)
     app.router.redirect_slashes = False  # a redirect would name whatever Host the client sent
     return app
 

@@ -72,6 +72,17 @@ TOKENS_REFUSED = Metric(
     "Stream tokens that were refused.",
     (("fault", tuple(TokenFault)),),
 )
+TURNED_AWAY = Metric(
+    "counter",
+    "sfvopi_turned_away_total",
+    "Requests at the public port that were turned away: not an allowed source; failed too often; no connection left.",
+    (("why", ("not_allowed", "too_many_failures", "too_many_connections")),),
+)
+WORKER_ADDRESSES_REFUSED = Metric(
+    "counter",
+    "sfvopi_worker_addresses_refused_total",
+    "Streams that were not brought to a worker because its address is outside `SFVOPI_WORKER_NETWORKS`.",
+)
 LEGS = Metric("gauge", "sfvopi_legs", "Relayed streams that this gateway holds now.")
 LEG_FRAMES_DROPPED = Metric(
     "counter",
