@@ -93,7 +93,7 @@ async def worst_round_trip_s(url: str, seconds: float) -> float:
     ids=["text", "binary", "ping", "pong", "fragment"],
 )
 async def test_a_flood_of_tiny_frames_waits_with_its_sender_and_others_do_not_notice(place: Place, tiny: bytes) -> None:
-    """Nobody bounded what a socket brings at once: 40,000 frames in one read held every call up for half a second."""
+    """Nobody bounded what a socket brings at once: 40,000 frames in one read held every call up for 140 ms."""
     await place.start()
     reader, writer = await place.upgraded()
     if tiny[0] & 0x0F == 0:
