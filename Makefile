@@ -4,11 +4,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
 
-.PHONY: demo test lint soak chaos docs lock clean help
+.PHONY: demo test lint soak fuzz chaos docs lock clean help
 help:
 	@echo "make demo [ARGS=--json]   place one call through a whole fleet on this machine"
 	@echo "make test                 lint, types and all tests"
 	@echo "make soak [ARGS=--json]   200 calls that end in every possible way"
+	@echo "make fuzz [ARGS=--json]   100,000 hostile messages, and what they did"
 	@echo "make chaos [ARGS=--quick]  processes killed and frozen under calls, and what their callers noticed"
 	@echo "make docs                 write the documents that are made from the code"
 	@echo "make lock                 pin requirements again after a change of pyproject.toml"
@@ -42,6 +43,9 @@ test: lint
 
 soak: $(VENV)/.ready
 	$(BIN)/python -m tests.fleet.soak $(ARGS)
+
+fuzz: $(VENV)/.ready
+	$(BIN)/python -m tests.fuzz $(ARGS)
 
 chaos: $(VENV)/.ready
 	$(BIN)/python -m tests.chaos $(ARGS)

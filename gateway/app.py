@@ -6,11 +6,14 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 
 from gateway.admission import Admission
 from gateway.api import Api
 from gateway.attaching import Attaching
+from gateway.doorkeeper import Door, Doorkeeper
+from gateway.failures import Failures
 from gateway.hangups import Hangups
 from gateway.holding import Holding
 from gateway.line import Line
@@ -115,13 +118,14 @@ def build(settings: GatewaySettings, registry: Registry, *, public_port: int = 0
     admission = Admission(registry, settings, numbers, meter, local)
     director = Director(registry, settings, meter)
     busy_prompt, music = read_busy_prompt(settings.busy_wav), read_hold_prompt(settings.hold_wav)
-    attaching = Attaching(registry, lambda: director.last_workers, notebook, meter)
+    attaching = Attaching(registry, lambda: director.last_workers, director.is_reachable, notebook, meter)
     line = Line(registry, settings, numbers, meter)
     holding = Holding(line, attaching, registry, notebook, meter, music, busy_prompt)
     streams = Streams(director, registry, notebook, meter, attaching, holding, busy_prompt)
     webhooks = Webhooks(admission, hangups, registry, notebook, meter, settings.webhook_keys)
     api = Api(registry, meter, settings.api_token.get_secret_value(), source)
     stream_path = urlsplit(settings.public_wss_url).path.rstrip("/")
+    door = Door(settings.allowed_networks, settings.proxy_networks, Failures(settings.failures_per_minute), meter)
     is_relayed = settings.media_path is MediaPath.RELAYED
     route = RouteEndpoint(director, stream_path, public_port or settings.port, is_relayed=is_relayed)
     details = lambda: {"gateway_id": gateway_id, "legs": streams.open_legs}  # noqa: E731
@@ -138,13 +142,23 @@ def build(settings: GatewaySettings, registry: Registry, *, public_port: int = 0
         line=line,
         side_tasks=SideTasks(health),
         settings=settings,
-        public=_app([*webhooks.routes(), WebSocketRoute(stream_path + "/{token}", streams.take)]),
-        internal=_app([Route("/route", route.take), *health_routes(health, meter, details), *api.routes()]),
+        public=_app(
+            [*webhooks.routes(), WebSocketRoute(stream_path + "/{token}", streams.take)],
+            [Middleware(Doorkeeper, door=door)],
+        ),
+        internal=_app(
+            [
+                # nginx makes an error of a 429: how often strangers may fail is its own business there
+                Route("/route", route.take, middleware=[Middleware(Doorkeeper, door=door, limits_failures=False)]),
+                *health_routes(health, meter, details),
+                *api.routes(),
+            ]
+        ),
     )
 
 
-def _app(routes: Sequence[BaseRoute]) -> Starlette:
-    app = Starlette(routes=routes)
+def _app(routes: Sequence[BaseRoute], middleware: Sequence[Middleware] = ()) -> Starlette:
+    app = Starlette(routes=routes, middleware=middleware)
     app.router.redirect_slashes = False  # a redirect would name whatever Host the client sent
     return app
 

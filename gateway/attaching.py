@@ -20,7 +20,7 @@ from shared.fleet.selector import best_worker
 from shared.fleet.worker import WorkerView
 from shared.registry import Registry, RegistryAway
 from shared.sfvopi.closing import CloseCode, Refusal
-from shared.telemetry.catalogue import REATTACHMENTS, REGISTRY_ERRORS, ROUTES
+from shared.telemetry.catalogue import REATTACHMENTS, REGISTRY_ERRORS, ROUTES, WORKER_ADDRESSES_REFUSED
 from shared.telemetry.logs import get_logger
 from shared.telemetry.meter import Meter
 
@@ -34,10 +34,16 @@ class Attaching:
     """Attaches legs to workers, for the first time and again."""
 
     def __init__(
-        self, registry: Registry, last_workers: Callable[[], Sequence[WorkerView]], notebook: Notebook, meter: Meter
+        self,
+        registry: Registry,
+        last_workers: Callable[[], Sequence[WorkerView]],
+        is_reachable: Callable[[str], bool],
+        notebook: Notebook,
+        meter: Meter,
     ) -> None:
         self._registry = registry
         self._last_workers = last_workers
+        self._is_reachable = is_reachable
         self._notebook = notebook
         self._meter = meter
         self._log = get_logger(__name__)
@@ -92,6 +98,9 @@ class Attaching:
 
     async def _ask(self, leg: Leg, route: Route) -> WorkerEnd:
         try:
+            if not self._is_reachable(route.address):  # the registry names it, and may have been told anything
+                self._meter.count(WORKER_ADDRESSES_REFUSED)
+                raise WorkerRefused(Refusal.UNAVAILABLE, is_away=True)
             return await leg.attach(route)
         except WorkerRefused as refused:
             self._meter.count(ROUTES, result="worker_away" if refused.is_away else "worker_refused")

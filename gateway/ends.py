@@ -26,8 +26,10 @@ CLOSE_DEADLINE_S = 1.0
 WORKER_PING_S, WORKER_PONG_DEADLINE_S = 1.0, 2.5
 NO_STATUS, LOST = 1005, 1006
 
-# what belongs to the carrier's own handshake with us; everything else of its upgrade reaches the worker
-_HANDSHAKE_HEADERS = frozenset({"host", "connection", "upgrade", "content-length", "transfer-encoding", PATH_HEADER})
+# what belongs to the carrier's own handshake with us; everything else of its upgrade reaches the worker …
+_HANDSHAKE_HEADERS = frozenset({"host", "connection", "upgrade", "content-length", "transfer-encoding"})
+# … but for what nginx, gateways and workers say among themselves: from outside it means nothing
+_OUR_HEADERS = frozenset({PATH_HEADER, "x-failed-worker", "x-original-uri", "x-worker"})
 MOST_HEADERS, LONGEST_HEADER = 32, 512
 
 
@@ -180,7 +182,9 @@ def headers_to_pass(headers: Mapping[str, str]) -> dict[str, str]:
     passed = {
         name: value
         for name, value in headers.items()
-        if name not in _HANDSHAKE_HEADERS and not name.startswith("sec-websocket") and len(value) <= LONGEST_HEADER
+        if name not in _HANDSHAKE_HEADERS | _OUR_HEADERS
+        and not name.startswith(("sec-websocket", "x-sfvopi-"))
+        and len(value) <= LONGEST_HEADER
     }
     return dict(list(passed.items())[:MOST_HEADERS])
 

@@ -8,6 +8,7 @@ signal or SIGINT ends legs at once, with 1001: the carrier may come back through
 
 import asyncio
 import contextlib
+import resource
 
 from gateway.app import Gateway, build
 from shared.process.activation import inherited_sockets
@@ -15,9 +16,11 @@ from shared.process.server import Server, listen_for, serve
 from shared.process.signals import Signals
 from shared.registry import Registry
 from shared.settings import GatewaySettings
+from shared.telemetry.catalogue import TURNED_AWAY
 from shared.telemetry.logs import get_logger
 from shared.version import VERSION
 
+OTHER_FILES = 128  # the registry's pool, the internal port, logs
 CUT_DEADLINE_S = 1.0  # for legs to say goodbye to both sides
 
 
@@ -34,7 +37,13 @@ async def run(settings: GatewaySettings, registry: Registry, signals: Signals) -
         with contextlib.closing(inner):
             await gateway.beat()
             gateway.start_side_tasks()
-            public = await serve(gateway.public, sock=public_socket)
+            most = connections_within(settings.most_connections, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+            public = await serve(
+                gateway.public,
+                sock=public_socket,
+                most_connections=most,
+                on_too_many=lambda: gateway.meter.count(TURNED_AWAY, why="too_many_connections"),
+            )
             internal = await serve(gateway.internal, sock=inner)
             gateway.health.started = True
             log.info(
@@ -44,6 +53,7 @@ async def run(settings: GatewaySettings, registry: Registry, signals: Signals) -
                 public=f"{public.host}:{public.port}",
                 internal=f"{internal.host}:{internal.port}",
                 readiness=gateway.health.readiness,
+                most_connections=most,
             )
             await signals.draining.wait()
             gateway.health.draining = True
@@ -54,6 +64,13 @@ async def run(settings: GatewaySettings, registry: Registry, signals: Signals) -
             await _drain(gateway, signals, settings.drain_deadline_s)
             await _leave(gateway, public, internal)
     log.info("left")
+
+
+def connections_within(wished: int, open_files: int) -> int:
+    """Connections that a limit of open files leaves room for: a relayed stream takes two, and other things some."""
+    if open_files == resource.RLIM_INFINITY:
+        return wished
+    return max(1, min(wished, (open_files - OTHER_FILES) // 2))
 
 
 async def _drain(gateway: Gateway, signals: Signals, deadline_s: float) -> None:

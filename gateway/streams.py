@@ -34,11 +34,12 @@ from shared.calls.lost import may_be_lost
 from shared.calls.outcome import Reason
 from shared.calls.record import CallRecord
 from shared.calls.timeline import TimelineEvent
+from shared.fleet.address import is_worker_address, reachable
 from shared.fleet.worker import WorkerView
 from shared.registry import Registry, RegistryAway
 from shared.settings import GatewaySettings
 from shared.sfvopi.closing import CloseCode, Refusal
-from shared.telemetry.catalogue import LEGS, REGISTRY_ERRORS, ROUTES, TOKENS_REFUSED
+from shared.telemetry.catalogue import LEGS, REGISTRY_ERRORS, ROUTES, TOKENS_REFUSED, WORKER_ADDRESSES_REFUSED
 from shared.telemetry.logs import get_logger
 from shared.telemetry.meter import Meter
 from shared.tokens import StreamToken, TokenRejected, verify_token
@@ -56,8 +57,29 @@ class Director:
         self._settings = settings
         self._secrets = settings.token_keys
         self._meter = meter
-        self.last_workers: list[WorkerView] = []
-        """As last heard of, for when the registry is away; kept fresh by the heartbeat."""
+        self._networks = settings.own_networks
+        self._last_workers: list[WorkerView] = []
+        self._outside: frozenset[str] = frozenset()
+        self._log = get_logger(__name__)
+
+    @property
+    def last_workers(self) -> list[WorkerView]:
+        """As last heard of, for when the registry is away; kept fresh by the heartbeat. None of them is outside."""
+        return self._last_workers
+
+    @last_workers.setter
+    def last_workers(self, heard_of: list[WorkerView]) -> None:
+        self._last_workers = reachable(heard_of, self._networks)
+        within = {view.record.worker_id for view in self._last_workers}
+        outside = frozenset(view.record.worker_id for view in heard_of if view.record.worker_id not in within)
+        for worker_id in outside - self._outside:
+            self._meter.count(WORKER_ADDRESSES_REFUSED)
+            self._log.error("worker is outside SFVOPI_WORKER_NETWORKS: gets no stream", worker_id=worker_id)
+        self._outside = outside
+
+    def is_reachable(self, address: str) -> bool:
+        """Whether a stream may be brought to this address."""
+        return is_worker_address(address, self._networks)
 
     async def direct(self, text: str, failed_address: str = "") -> tuple[StreamToken | None, Decision]:
         """The token behind the text, if it is good, and what to do with its stream; not to the worker that failed."""
@@ -170,8 +192,8 @@ class Streams:
             case AnswerHere() if token:
                 await self._say_busy(websocket, token)
             case Refused():
-                self._log.warning("stream refused", call_id=token.call_id if token else "", why=decision.why)
-                if token:
+                if token:  # a stranger gets no line in the log: there may be any number of them
+                    self._log.warning("stream refused", call_id=token.call_id, why=decision.why)
                     self._notebook.write(token.call_id, TimelineEvent.REFUSED_STREAM, why=decision.why)
                 await deny(websocket, decision.status, decision.why)
 

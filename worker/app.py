@@ -8,6 +8,7 @@ from typing import Any, Self
 
 from shared.calls.outcome import Reason
 from shared.calls.record import CallRecord
+from shared.fleet.address import is_worker_address
 from shared.fleet.worker import WorkerRecord, WorkerState
 from shared.process.main import process_id
 from shared.process.server import Server, listen_for, serve
@@ -102,6 +103,7 @@ class WorkerApp:
         app = worker_app(attaching, self.sessions, self.health, self.meter, api_token, self._details)
         listener = listen_for("SFVOPI_WORKER_PORT", self.settings.host, self.settings.port)
         self.server = await serve(app, sock=listener, ping_s=PING_S)
+        self._check_address()
         await self._link.beat()
         await self._prepare_bots()
         self.health.started = not self.health.bot_missing
@@ -151,6 +153,13 @@ class WorkerApp:
         host = _own_address() if self.server.host in ("0.0.0.0", "::") else self.server.host
         host = f"[{host}]" if ":" in host else host
         return f"{host}:{self.server.port}"
+
+    def _check_address(self) -> None:
+        if not is_worker_address(self.address, self.settings.own_networks):
+            raise SettingsError(
+                f"SFVOPI_WORKER_NETWORKS: this worker's address {self.address} is in none of them, so no gateway would "
+                "bring it a stream; add its network, the same on all gateways and workers, or set SFVOPI_WORKER_ADDRESS"
+            )
 
     @property
     def state(self) -> WorkerState:

@@ -1,13 +1,15 @@
 """An HTTP and WebSocket server in the loop that runs: uvicorn, without its signals, access log and accept lines.
 
-Bounds that hold for every stream: deflate off, messages of at most 64 KiB (a longer one closes that stream with
-1009), little kept in the kernel for a peer that does not read, and an end to sockets whose peer is gone.
+Bounds that hold for every request: a head of at most 16 KiB, which comes in time. For every stream: deflate off,
+messages of at most 64 KiB (a longer one closes that stream with 1009), frames read no faster than any call has them,
+little kept in the kernel for a peer that does not read, and an end to sockets whose peer is gone.
 """
 
 import asyncio
 import contextlib
 import socket
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterator
 from typing import Any, Self
 
 import uvicorn
@@ -20,6 +22,10 @@ from shared.settings import SettingsError
 
 MAX_MESSAGE_BYTES = 64 * 1024
 REQUEST_DEADLINE_S = 10.0  # for the head of a request; a connection that brings none is closed
+MAX_HEAD_BYTES = 16 * 1024  # of a request
+PIECE_BYTES = 4096  # read at a time: of the tiniest frames it takes 10 ms, and then others have their turn
+FRAMES_AT_ONCE, FRAMES_PER_S = 1500.0, 400.0  # a call has 50 a second; after a stall of 20 s, 1000 come at once
+LONGEST_HOLD_S = 5.0
 WRITE_BUFFER_BYTES = 4096  # of a stream, above the kernel's; then whoever writes waits
 CLOSE_DEADLINE_S = 5.0  # for the peer's part in closing a stream
 CLOSE_GRACE_S = 2  # for open requests and streams when the server stops
@@ -32,7 +38,24 @@ class RequestProtocol(H11Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        assert isinstance(self.config, _Config)
+        if self.config.most_connections is not None and len(self.connections) > self.config.most_connections:
+            transport.abort()
+            self.config.on_too_many()
+            return
         self.loop.call_later(REQUEST_DEADLINE_S, self._look_again, None)
+
+    def data_received(self, data: bytes) -> None:
+        """In pieces: h11 bounds the head that has not all come yet, and in one read all of it could."""
+        for at in range(0, len(data), PIECE_BYTES):
+            now: Any = self.transport.get_protocol()  # another one once this was an upgrade
+            if self.transport.is_closing():
+                return
+            if now is self:
+                super().data_received(data[at : at + PIECE_BYTES])
+            else:
+                now.data_received(data[at:])
+                return
 
     def _look_again(self, seen: object) -> None:
         if self.transport.is_closing() or self.transport.get_protocol() is not self:
@@ -46,8 +69,58 @@ class RequestProtocol(H11Protocol):
 class StreamProtocol(WebSocketsSansIOProtocol):
     """A stream's socket keeps little for a slow peer: whoever writes notices, and no late audio piles up.
 
+    A flood waits with its sender: frames of any kind, pings and fragments too, are read a piece at a time, and no more
+    of them than a call can have. Others on this loop do not notice, and nothing is kept for the flood.
     `scope["state"]["abort"]` cuts it: a closing handshake with a dead peer would wait for ever.
     """
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._pieces: deque[bytes] = deque()
+        self._budget = FRAMES_AT_ONCE
+        self._refilled_at = self.loop.time()
+        self._is_held = False
+
+    def data_received(self, data: bytes) -> None:
+        self._pieces.extend(data[at : at + PIECE_BYTES] for at in range(0, len(data), PIECE_BYTES))
+        if not self._is_held:
+            self._read_piece()
+
+    def _read_piece(self) -> None:
+        self._is_held = False
+        if self.transport.is_closing():
+            self._pieces.clear()
+            return
+        if self._pieces:
+            super().data_received(self._pieces.popleft())
+        if self.conn.handshake_exc is not None and not self.transport.is_closing():
+            # too many headers, or too long ones: uvicorn does not ask, and the socket would stay for ever
+            self.transport.write(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
+            self.transport.close()
+        wait_s = self._overdrawn_s()
+        if self._pieces or wait_s:
+            self._is_held = True
+            self.transport.pause_reading()
+            self.loop.call_later(wait_s, self._read_piece)
+        elif not self.read_paused and not self.transport.is_closing():
+            self.transport.resume_reading()
+
+    def _overdrawn_s(self) -> float:
+        """How long until this peer may bring more frames."""
+        now = self.loop.time()
+        self._budget = min(FRAMES_AT_ONCE, self._budget + (now - self._refilled_at) * FRAMES_PER_S)
+        self._refilled_at = now
+        return min(LONGEST_HOLD_S, max(0.0, -self._budget / FRAMES_PER_S))
+
+    def handle_events(self) -> None:
+        self._budget -= len(self.conn.events)
+        super().handle_events()
+
+    async def receive(self) -> Any:
+        message = await super().receive()
+        if self._is_held:
+            self.transport.pause_reading()  # the one above has resumed it
+        return message
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
@@ -81,6 +154,13 @@ def bound_stream_socket(connection: socket.socket | None) -> None:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 20_000)
     if hasattr(socket, "TCP_NOTSENT_LOWAT"):
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, 8 * 1024)
+
+
+class _Config(uvicorn.Config):
+    """uvicorn's, and how many sockets may be open at once; whoever comes then is cut off unread."""
+
+    most_connections: int | None = None
+    on_too_many: Callable[[], None] = staticmethod(lambda: None)
 
 
 class _Quiet(uvicorn.Server):
@@ -160,12 +240,20 @@ def listen_for(setting: str, host: str, port: int) -> socket.socket:
 
 
 async def serve(
-    app: ASGIApp, host: str = "", port: int = 0, sock: socket.socket | None = None, *, ping_s: float = PING_S
+    app: ASGIApp,
+    host: str = "",
+    port: int = 0,
+    sock: socket.socket | None = None,
+    *,
+    ping_s: float = PING_S,
+    most_connections: int | None = None,
+    on_too_many: Callable[[], None] = lambda: None,
 ) -> Server:
     """Serve `app` on host:port (0: any free one) or on `sock`, until `stop`. Raises `OSError` if it cannot listen."""
-    config = uvicorn.Config(
+    config = _Config(
         app,
         http=RequestProtocol,
+        h11_max_incomplete_event_size=MAX_HEAD_BYTES,
         ws=StreamProtocol,
         ws_max_size=MAX_MESSAGE_BYTES,
         ws_per_message_deflate=False,
@@ -178,4 +266,5 @@ async def serve(
         proxy_headers=False,
         timeout_graceful_shutdown=CLOSE_GRACE_S,
     )
+    config.most_connections, config.on_too_many = most_connections, on_too_many
     return await Server(_Quiet(config), sock or listen(host, port)).start()

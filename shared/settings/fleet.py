@@ -20,6 +20,9 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from shared.fleet.address import OWN_NETWORKS
+from shared.networks import Network, parse_networks
+
 T = TypeVar("T", bound="FleetSettings")
 
 LOCAL_REDIS = SecretStr("redis://127.0.0.1:6379/0")
@@ -199,7 +202,20 @@ class FleetSettings(BaseSettings):
         validation_alias=env("SFVOPI_TRANSCRIPTS"),
         description="on: what was said goes into the call's timeline (never into logs).",
     )
+    worker_networks: str = Field(
+        OWN_NETWORKS,
+        validation_alias=env("SFVOPI_WORKER_NETWORKS"),
+        description="Networks in which workers may be, comma separated. Gateways send no stream to an address outside, "
+        "whatever the registry says; a worker outside does not start.",
+    )
     log_level: str = Field("INFO", validation_alias=env("SFVOPI_LOG_LEVEL"))
+
+    @field_validator("worker_networks")
+    @classmethod
+    def _are_networks(cls, given: str) -> str:
+        if not parse_networks(given):
+            raise ValueError("names no network: no worker could be reached")
+        return given
 
     @field_validator("log_level")
     @classmethod
@@ -252,6 +268,11 @@ class FleetSettings(BaseSettings):
     def settle_ms(self) -> int:
         """After Redis was started empty: for workers to tell of their calls, before new ones are placed."""
         return round(self.heartbeat_s * 1000)
+
+    @property
+    def own_networks(self) -> tuple[Network, ...]:
+        """Where workers may be."""
+        return parse_networks(self.worker_networks)
 
     @property
     def token_keys(self) -> list[str]:

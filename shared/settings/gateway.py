@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Self
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 
+from shared.networks import Network, parse_networks
 from shared.settings.fleet import MOST_PORTS, FleetSettings, env, split
 
 _PATH_SEGMENT = re.compile(r"[A-Za-z0-9._~-]+")
@@ -75,6 +76,46 @@ class GatewaySettings(FleetSettings):
         validation_alias=env("SFVOPI_BIDIRECTIONAL"),
         description="Send bidirectional in the answer (in older SFVoPI documents only).",
     )
+    allowed_sources: str = Field(
+        "",
+        validation_alias=env("SFVOPI_ALLOWED_SOURCES"),
+        description="Networks of the carrier, comma separated: everybody else gets 403 from webhooks and streams. "
+        "Empty: whoever knows a secret or has a token.",
+    )
+    trusted_proxies: str = Field(
+        "",
+        validation_alias=env("SFVOPI_TRUSTED_PROXIES"),
+        description="Networks of the proxies in front of the gateway, comma separated: their X-Forwarded-For says "
+        "where a request comes from. Everybody else's is ignored.",
+    )
+    failures_per_minute: int = Field(
+        120,
+        ge=0,
+        validation_alias=env("SFVOPI_FAILURES_PER_MINUTE"),
+        description="Bad tokens, bad secrets and unknown paths of one source, beyond which it gets 429 for them; good "
+        "requests are never limited. 0: no limit.",
+    )
+    most_connections: int = Field(
+        10_000,
+        gt=0,
+        validation_alias=env("SFVOPI_MOST_CONNECTIONS"),
+        description="Open at once on the public port, streams included; more are closed unread. The process' limit of "
+        "open files lowers it: a relayed stream takes two.",
+    )
+
+    @field_validator("allowed_sources", "trusted_proxies")
+    @classmethod
+    def _are_networks_or_nothing(cls, given: str) -> str:
+        parse_networks(given)
+        return given
+
+    @property
+    def allowed_networks(self) -> tuple[Network, ...]:
+        return parse_networks(self.allowed_sources)
+
+    @property
+    def proxy_networks(self) -> tuple[Network, ...]:
+        return parse_networks(self.trusted_proxies)
 
     @property
     def webhook_keys(self) -> list[str]:

@@ -1,11 +1,11 @@
 """Settings of a worker process, and of the services that its bots use."""
 
-import ipaddress
 from pathlib import Path
 from typing import Self
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
+from shared.networks import parse_ip_and_port
 from shared.settings.fleet import MOST_PORTS, SHORTEST_TOKEN_KEY, FleetSettings, env, split
 
 
@@ -182,14 +182,8 @@ class WorkerSettings(FleetSettings):
     @field_validator("address")
     @classmethod
     def _can_be_reached_without_looking_it_up(cls, given: str) -> str:
-        host, _, port = given.rpartition(":")
-        try:
-            if given:
-                ipaddress.ip_address(host.strip("[]"))
-                if not 0 < int(port) <= MOST_PORTS:
-                    raise ValueError
-        except ValueError:
-            raise ValueError("must be IP:port, such as 10.0.0.7:9100 or [fd00::7]:9100, and no name") from None
+        if given and parse_ip_and_port(given) is None:
+            raise ValueError("must be IP:port, such as 10.0.0.7:9100 or [fd00::7]:9100, and no name")
         return given
 
     @model_validator(mode="after")

@@ -88,6 +88,17 @@ TOKENS_REFUSED = Metric(
     "Stream tokens that were refused.",
     (("fault", tuple(TokenFault)),),
 )
+TURNED_AWAY = Metric(
+    "counter",
+    "sfvopi_turned_away_total",
+    "Requests at the public port that were turned away: not an allowed source; failed too often; no connection left.",
+    (("why", ("not_allowed", "too_many_failures", "too_many_connections")),),
+)
+WORKER_ADDRESSES_REFUSED = Metric(
+    "counter",
+    "sfvopi_worker_addresses_refused_total",
+    "Streams that were not brought to a worker because its address is outside `SFVOPI_WORKER_NETWORKS`.",
+)
 LEGS = Metric("gauge", "sfvopi_legs", "Relayed streams that this gateway holds now.")
 HELD_CALLS = Metric("gauge", "sfvopi_held_calls", "Callers who wait in line at this gateway now.")
 HOLD_SECONDS = Metric(

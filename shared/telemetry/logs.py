@@ -16,6 +16,8 @@ import structlog
 
 MOST_FRAMES = 30  # of an exception, the innermost
 
+_FAULTS_OF_PEERS = ("Invalid HTTP request", "Invalid UTF-8 sequence", "Unsupported upgrade request")
+
 _NUMBER = re.compile(r"(?<![\w.-])(\+|%2B|00)(\d{3,11})(\d{2})(?![\w-])")
 _STREAM_PATH = re.compile(r"(/ws/)[A-Za-z0-9_\-.~%]+")
 _STREAM_TOKEN = re.compile(r"[A-Za-z0-9_-]{40,}\.[A-Za-z0-9_-]{22}(?![A-Za-z0-9_-])")  # under any other path
@@ -80,6 +82,11 @@ def _describe_exceptions(_: Any, __: str, event: MutableMapping[str, Any]) -> Mu
     return event
 
 
+def _is_no_peers_fault(record: logging.LogRecord) -> bool:
+    """uvicorn has a line for each broken request and each broken text: whoever wants to could fill a disk."""
+    return not str(record.msg).startswith(_FAULTS_OF_PEERS)
+
+
 def set_up_logs(component: str, process_id: str, level: str = "INFO") -> None:
     """Send our own and every library's log lines through one renderer. Call once, at start."""
     shared_steps: list[Any] = [
@@ -110,6 +117,7 @@ def set_up_logs(component: str, process_id: str, level: str = "INFO") -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
+    logging.getLogger("uvicorn.error").addFilter(_is_no_peers_fault)
     # accept lines name the path, and with it the token; access lines are nginx's business
     for name in ("uvicorn.error", "uvicorn.access", "websockets", "httpx2", "httpcore2", "faster_whisper"):
         logging.getLogger(name).setLevel(logging.WARNING)

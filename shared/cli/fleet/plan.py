@@ -176,6 +176,7 @@ class FleetPlan:
             "SFVOPI_GATEWAY_ID": self.gateway_id(name) if name in self.gateway_names else "",
             "SFVOPI_HOUSEKEEPING_PORT": str(self.housekeeping_port),
             "SFVOPI_MEDIA_PATH": self.media_path if self.has_nginx else "",
+            "SFVOPI_TRUSTED_PROXIES": "127.0.0.1/32" if self.has_nginx else "",
             "SFVOPI_WEBHOOK_SECRETS": self.webhook_secret,
             "PUBLIC_WSS_URL": self.public_wss_url or f"ws://127.0.0.1:{self.port}/ws",
             "SFVOPI_BOT": self.bot,

@@ -231,7 +231,10 @@ async def test_a_carrier_that_does_not_read_costs_bounded_memory_and_hears_no_la
     await nothing_is_left(house)
 
 
-async def test_a_worker_that_does_not_read_costs_bounded_memory_too_and_keeps_start(house: Any) -> None:
+async def test_a_worker_that_does_not_read_costs_bounded_memory_too_and_keeps_start(
+    house: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shared.process.server.FRAMES_PER_S", 1e6)  # a flood is what this carrier makes
     worker = await house.start_worker()
     async with house.connect((await house.answer("c-1")).url) as carrier:
         await house.until(lambda: worker.streams)
