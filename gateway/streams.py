@@ -103,7 +103,7 @@ class Director:
             self._meter.count(REGISTRY_ERRORS)
             return decide_without_registry(token, past(failed_address, self.last_workers), self._registry.now_ms())
         self.last_workers = workers or self.last_workers  # a registry that was started empty knows none yet
-        able = past(failed_address, workers)
+        able = past(failed_address, reachable(workers, self._networks))
         return decide(token, record, able, self._registry.now_ms(), is_perhaps_lost=is_perhaps_lost)
 
     async def _look_up(self, token: StreamToken) -> tuple[CallRecord | None, bool]:

@@ -80,14 +80,15 @@ class WorkerApp:
         self._standing.changed = self._link.beat_soon
         self._leaving = Leaving(settings, self.sessions, self._link, self._standing, self.health, self.meter)
         self._side = SideTasks(self.health)
+        self._is_prepared = False
         self._started_at_ms = registry.now_ms()
         self._running: set[asyncio.Task[None]] = set()
         self._log = get_logger(__name__)
 
     # -- its life
 
-    async def start(self) -> Self:
-        """Listen (not ready), load and rehearse the bots, then serve."""
+    async def start(self, when_prepared: Callable[[], None] = lambda: None) -> Self:
+        """Listen (not ready), load and rehearse the bots, then serve. `when_prepared` may hold the loop up."""
         install_task_factory(asyncio.get_running_loop())
         use_settings(self.settings)  # for the rehearsals
         attaching = Attaching(
@@ -106,7 +107,10 @@ class WorkerApp:
         self._check_address()
         await self._link.beat()
         await self._prepare_bots()
-        self.health.started = not self.health.bot_missing
+        when_prepared()
+        self._is_prepared = not self.health.bot_missing
+        await self._link.beat()  # whoever hears that we are ready may place a call at once
+        self.health.started = self._is_prepared
         self._side.start("loop lag", sample_loop_lag(self.meter, self._standing.saw_lag))  # the start's is no call's
         self._side.start("heartbeats", self._link.keep_beating())
         self._side.start("sleep guard", self._guard.keep_beating())
@@ -165,7 +169,7 @@ class WorkerApp:
     def state(self) -> WorkerState:
         if self.health.draining:
             return WorkerState.DRAINING
-        return WorkerState.SERVING if self.health.started else WorkerState.STARTING
+        return WorkerState.SERVING if self._is_prepared else WorkerState.STARTING
 
     def describe(self) -> WorkerRecord:
         """This worker, as the fleet sees it."""

@@ -36,10 +36,9 @@ async def serve(settings: WorkerSettings, signals: Signals) -> None:
     app = WorkerApp(settings, registry)
     beside: list[asyncio.Task[None]] = []
     try:
-        starting = await _unless(signals.draining, app.start())
+        starting = await _unless(signals.draining, app.start(when_prepared=freeze_what_stays))
         if not starting.cancelled():
             starting.result()
-            freeze_what_stays()
             beside.append(asyncio.create_task(beats.keep_beating(settings.watchdog_s), name="beats"))
             beside.append(asyncio.create_task(_obey(app.until_ordered(), signals), name="orders"))
             await signals.draining.wait()

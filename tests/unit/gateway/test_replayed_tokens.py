@@ -4,6 +4,8 @@ import asyncio
 from typing import Any
 
 from gateway.admission import Admission
+from gateway.local_admission import LocalAdmission
+from gateway.notebook import Notebook
 from shared.fleet.worker import WorkerRecord, WorkerState
 from shared.registry import RedisRegistry
 from shared.registry.contract import wall_clock_ms
@@ -54,7 +56,9 @@ async def test_processes_whose_clocks_are_ten_minutes_apart_agree_on_tokens_and_
         settings = GatewaySettings(
             public_wss_url="wss://x.example/ws", token_secrets="a secret for tests", max_call_s=1, attach_by_s=2
         )
-        admission = Admission(ahead, settings, Numbers.read(settings), Meter("gateway"))
+        meter = Meter("gateway")
+        local = LocalAdmission(ahead, Notebook(ahead, "gateway:g", meter))
+        admission = Admission(ahead, settings, Numbers.read(settings), meter, local)
         admitted = await admission.admit(AnswerWebhook("c-1"), is_fallback=False)
         assert admitted.answer, "its lease is as long for the one as for the other"
         token = verify_token(admitted.answer.url.rsplit("/", 1)[1], settings.token_keys, behind.now_ms())

@@ -212,5 +212,11 @@ async def test_such_headers_change_nothing_at_the_public_port_and_reach_no_worke
 def test_the_names_that_nginx_uses_are_among_those_that_are_cleared() -> None:
     for conf in (ROOT / "deploy").rglob("*nginx*.template"):
         used = {line.split()[1].lower() for line in conf.read_text().splitlines() if "proxy_set_header X-" in line}
-        known = {"x-forwarded-for", "x-forwarded-proto", "x-real-ip", "x-call-uuid"}
+        known = {
+            "x-forwarded-for",
+            "x-forwarded-proto",
+            "x-real-ip",
+            "x-call-uuid",
+            "x-request-id",
+        }  # nobody acts on these
         assert not {name for name in used - known if name in headers_to_pass({name: "x"})}

