@@ -4,10 +4,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
 
-.PHONY: demo test lint soak fuzz chaos docs lock clean help
+.PHONY: demo test test-slow lint soak fuzz chaos docs lock clean help
 help:
 	@echo "make demo [ARGS=--json]   place one call through a whole fleet on this machine"
-	@echo "make test                 lint, types and all tests"
+	@echo "make test                 lint, types and all tests but the slow ones"
+	@echo "make test-slow            tests of whole fleets that take half a minute each"
 	@echo "make soak [ARGS=--json]   200 calls that end in every possible way"
 	@echo "make fuzz [ARGS=--json]   100,000 hostile messages, and what they did"
 	@echo "make chaos [ARGS=--quick]  processes killed and frozen under calls, and what their callers noticed"
@@ -37,9 +38,14 @@ lint: $(VENV)/.ready
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# Speech needs the machine for itself. Of all the rest most wait: a fleet at a time runs beside the others.
 test: lint
-	$(BIN)/pytest -n 2 --cov --cov-report=term:skip-covered --cov-fail-under=85 tests/unit tests/contract
-	$(BIN)/pytest tests/fleet tests/speech $(ARGS)
+	$(BIN)/pytest -m "speech and not slow" tests/fleet tests/speech $(ARGS)
+	$(BIN)/pytest -m "not speech and not slow" -n 3 --dist loadgroup --cov --cov-report=term:skip-covered --cov-fail-under=85 \
+	  tests/fleet tests/contract tests/unit $(ARGS)
+
+test-slow: $(VENV)/.ready
+	$(BIN)/pytest -m slow tests/fleet $(ARGS)
 
 soak: $(VENV)/.ready
 	$(BIN)/python -m tests.fleet.soak $(ARGS)

@@ -1,6 +1,7 @@
 """A worker process, put together: settings and registry in, calls answered, a drain at the end."""
 
 import asyncio
+import contextlib
 import socket
 from collections.abc import Callable
 from functools import cache
@@ -13,7 +14,7 @@ from shared.fleet.worker import WorkerRecord, WorkerState
 from shared.process.main import process_id
 from shared.process.server import Server, listen_for, serve
 from shared.process.tasks import SideTasks, sample_loop_lag
-from shared.registry.contract import Registry
+from shared.registry.contract import Registry, RegistryAway
 from shared.settings import Numbers, SettingsError, WorkerSettings
 from shared.telemetry.health import Health
 from shared.telemetry.logs import get_logger
@@ -108,6 +109,7 @@ class WorkerApp:
         await self._link.beat()
         await self._prepare_bots()
         when_prepared()
+        await self._until_calls_are_placed()
         self._is_prepared = not self.health.bot_missing
         await self._link.beat()  # whoever hears that we are ready may place a call at once
         self.health.started = self._is_prepared
@@ -119,6 +121,13 @@ class WorkerApp:
         self._side.start("timelines", self._link.keep_noting())
         self._log.info("serving", address=self.address, capacity=self.settings.calls_per_worker, state=str(self.state))
         return self
+
+    async def _until_calls_are_placed(self) -> None:
+        """After a start without data that takes a moment; whoever hears that we are ready shall find room."""
+        with contextlib.suppress(RegistryAway):
+            if since_ms := await self.registry.since_ms():
+                settled_ms = since_ms + self.registry.settle_ms
+                await asyncio.sleep(max(0, settled_ms - self.registry.now_ms()) / 1000)
 
     async def drain(self) -> None:
         """No new calls; returns when the last one has ended or was moved, or the drain's deadline has come."""

@@ -80,6 +80,9 @@ class TimelineEntry:
 class Registry(Protocol):
     """Calls, workers, slots. Times are Unix ms; `now_ms` is this process' clock, corrected to the registry's."""
 
+    settle_ms: int
+    """For so long after `since_ms` nothing is placed."""
+
     # -- time and health
     def now_ms(self) -> int:
         """This process' clock plus the last known offset to the registry's."""
@@ -134,8 +137,7 @@ class Registry(Protocol):
         has no place) count as if they had been given theirs, wherever their own numbers' ceilings let them. Who gets
         a slot is out of the line.
 
-        A registry that was made with `settle_ms` places nothing for so long after `since_ms`: workers are telling
-        which calls live.
+        Nothing is placed for `settle_ms` after `since_ms`: workers are telling which calls live.
         """
 
     async def occupy(self, call_id: str, worker_id: str, lease_ms: int) -> bool:

@@ -42,7 +42,7 @@ class MemoryRegistry:
 
     def __init__(self, clock: Callable[[], int] = wall_clock_ms, *, settle_ms: int = 0) -> None:
         self.is_away = False
-        self._settle_ms = settle_ms
+        self.settle_ms = settle_ms
         self._clock = clock
         self._slots = Slots()
         self._orders: dict[str, str] = {}
@@ -111,7 +111,7 @@ class MemoryRegistry:
         now_ms, ceiling = self.now_ms(), -1 if is_live else ceiling
         ahead = self._line.ahead_of(call_id, now_ms) if in_turn else ()
         until_ms = now_ms + hold_ms
-        held = self._slots.reserve(call_id, now_ms, until_ms, avoid, number, ceiling, ahead, self._settle_ms)
+        held = self._slots.reserve(call_id, now_ms, until_ms, avoid, number, ceiling, ahead, self.settle_ms)
         if held is None:
             return None
         self._line.leave(call_id)

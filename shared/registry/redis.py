@@ -60,7 +60,7 @@ class RedisRegistry:
         max_connections: int = 32,
     ) -> None:
         self._clock = clock
-        self._settle_ms = settle_ms
+        self.settle_ms = settle_ms
         self._offset_ms = 0
         self._unsure_ms = math.inf  # the offset may be off by so much
         self._connection = Connection(
@@ -168,7 +168,7 @@ class RedisRegistry:
             number,
             -1 if is_live else ceiling,
             "1" if in_turn else "0",
-            self._settle_ms,
+            self.settle_ms,
             *avoid,
         )
         if held is None:

@@ -19,7 +19,7 @@ from tests.fleet.test_worker_dies import CALLER, plan, times_of
 pytestmark = pytest.mark.fleet
 
 
-@pytest.mark.parametrize("media_path", ["direct", "relayed"])
+@pytest.mark.parametrize("media_path", ["direct", pytest.param("relayed", marks=pytest.mark.slow)])
 async def test_behind_nginx_a_call_goes_straight_to_its_worker_or_through_a_gateway_as_is_set(media_path: str) -> None:
     call_id = f"nginx-{uuid4().hex[:8]}"
     async with (
@@ -49,7 +49,9 @@ async def test_behind_nginx_a_call_goes_straight_to_its_worker_or_through_a_gate
     assert "/ws/" not in logged, "tokens are in no log"
 
 
-@pytest.mark.parametrize(("sig", "within_ms"), [(signal.SIGKILL, 3_000), (signal.SIGSTOP, 9_000)])
+@pytest.mark.parametrize(
+    ("sig", "within_ms"), [(signal.SIGKILL, 3_000), pytest.param(signal.SIGSTOP, 9_000, marks=pytest.mark.slow)]
+)
 async def test_a_direct_call_whose_worker_dies_or_freezes_goes_on_when_its_carrier_reconnects(
     sig: signal.Signals, within_ms: int
 ) -> None:

@@ -18,7 +18,9 @@ from tests.fleet.test_worker_dies import CALLER, plan, times_of
 pytestmark = pytest.mark.fleet
 
 
-@pytest.mark.parametrize(("media_path", "reconnects"), [("relayed", 0), ("direct", 1)])
+@pytest.mark.parametrize(
+    ("media_path", "reconnects"), [pytest.param("relayed", 0, marks=pytest.mark.slow), ("direct", 1)]
+)
 async def test_a_call_is_moved_with_its_conversation_and_the_worker_is_gone_in_seconds(
     media_path: str, reconnects: int
 ) -> None:

@@ -12,7 +12,7 @@ from shared.cli.fleet import LocalFleet
 from tests.fakes.providers import FakeProviders
 from tests.fakes.tones import caller_speech, heard_voices
 
-pytestmark = pytest.mark.fleet
+pytestmark = [pytest.mark.fleet, pytest.mark.slow]
 
 NUMBERS = """
 ["+918000000001"]

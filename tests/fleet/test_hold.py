@@ -48,7 +48,9 @@ async def until(fleet: LocalFleet, condition: Callable[[dict[str, Any]], bool]) 
             await asyncio.sleep(0.1)
 
 
-@pytest.mark.parametrize(("media_path", "is_gateway_killed"), [("direct", False), ("relayed", True)])
+@pytest.mark.parametrize(
+    ("media_path", "is_gateway_killed"), [pytest.param("direct", False, marks=pytest.mark.slow), ("relayed", True)]
+)
 async def test_who_comes_second_hears_music_and_then_the_bot_when_the_first_hangs_up(
     tmp_path: Path, media_path: str, is_gateway_killed: bool
 ) -> None:
@@ -94,7 +96,7 @@ async def test_who_comes_second_hears_music_and_then_the_bot_when_the_first_hang
         voices = heard_voices(report.heard_pcm, is_steady=True)
         assert voices.get(HOLD, 0) >= 1, voices
         assert voices.get(SECOND, 0) >= 0.5, voices
-        assert BUSY not in voices
+        assert voices.get(BUSY, 0) < 0.5, "the message lasts 1.5 s; where music breaks off, a moment may sound like it"
         assert (record["reason"], record["attachments"]) == ("caller_hung_up", 1)
         assert record["figures"]["hold_s"] > 1
     assert records[0]["ended_at_ms"] <= records[1]["first_attached_at_ms"], "one slot"

@@ -47,7 +47,7 @@ async def hammer(url: str, until: asyncio.Event) -> Counter[int]:
     return statuses
 
 
-@pytest.mark.parametrize("media_path", ["relayed", "direct"])
+@pytest.mark.parametrize("media_path", ["relayed", pytest.param("direct", marks=pytest.mark.slow)])
 async def test_a_rolling_restart_under_calls_loses_none_and_refuses_none(media_path: str) -> None:
     async with (
         FakeProviders() as providers,

@@ -43,7 +43,12 @@ def plan(call_id: str, fleet: LocalFleet, knobs: Knobs | None = None) -> CallPla
 
 
 @pytest.mark.parametrize(
-    ("sig", "within_ms"), [(signal.SIGKILL, 2_000), (signal.SIGSTOP, 8_000), (signal.SIGTERM, 4_000)]
+    ("sig", "within_ms"),
+    [
+        (signal.SIGKILL, 2_000),
+        (signal.SIGSTOP, 8_000),
+        pytest.param(signal.SIGTERM, 4_000, marks=pytest.mark.slow),
+    ],
 )
 async def test_a_call_whose_worker_dies_freezes_or_is_drained_goes_on_with_its_conversation_on_the_same_stream(
     sig: signal.Signals, within_ms: int
