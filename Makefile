@@ -38,11 +38,10 @@ lint: $(VENV)/.ready
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# Speech needs the machine for itself. Of all the rest most wait: a fleet at a time runs beside the others.
+# Most tests wait more than they work; a whole fleet needs the machine for itself.
 test: lint
-	$(BIN)/pytest -m "speech and not slow" tests/fleet tests/speech $(ARGS)
-	$(BIN)/pytest -m "not speech and not slow" -n 3 --dist loadgroup --cov --cov-report=term:skip-covered --cov-fail-under=85 \
-	  tests/fleet tests/contract tests/unit $(ARGS)
+	$(BIN)/pytest -n 3 --cov --cov-report=term:skip-covered --cov-fail-under=85 tests/unit tests/contract
+	$(BIN)/pytest -m "not slow" tests/fleet tests/speech $(ARGS)
 
 test-slow: $(VENV)/.ready
 	$(BIN)/pytest -m slow tests/fleet $(ARGS)

@@ -222,7 +222,7 @@ class Twins(RuleBasedStateMachine):
 def test_both_registries_live_through_anything_alike(redis_url: str) -> None:
     machine = type("TwinsHere", (Twins,), {"url": redis_url})
     run_state_machine_as_test(
-        machine, settings=settings(max_examples=100, stateful_step_count=50, deadline=None, derandomize=True)
+        machine, settings=settings(max_examples=60, stateful_step_count=40, deadline=None, derandomize=True)
     )
 
 

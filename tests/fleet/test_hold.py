@@ -18,7 +18,7 @@ from tests.chaos.fleet import write_tone
 from tests.fakes.providers import FakeProviders
 from tests.fakes.tones import BUSY, HOLD, caller_speech, heard_voices
 
-pytestmark = pytest.mark.fleet
+pytestmark = [pytest.mark.fleet, pytest.mark.slow]
 
 FIRST, SECOND = 4, 9
 
@@ -48,9 +48,7 @@ async def until(fleet: LocalFleet, condition: Callable[[dict[str, Any]], bool]) 
             await asyncio.sleep(0.1)
 
 
-@pytest.mark.parametrize(
-    ("media_path", "is_gateway_killed"), [pytest.param("direct", False, marks=pytest.mark.slow), ("relayed", True)]
-)
+@pytest.mark.parametrize(("media_path", "is_gateway_killed"), [("direct", False), ("relayed", True)])
 async def test_who_comes_second_hears_music_and_then_the_bot_when_the_first_hangs_up(
     tmp_path: Path, media_path: str, is_gateway_killed: bool
 ) -> None:

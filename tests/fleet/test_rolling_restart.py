@@ -14,7 +14,7 @@ from shared.cli.fleet import LocalFleet
 from tests.fakes.providers import FakeProviders
 from tests.fakes.tones import caller_speech, heard_voices
 
-pytestmark = pytest.mark.fleet
+pytestmark = [pytest.mark.fleet, pytest.mark.slow]
 
 
 def talk(fleet: LocalFleet, number: int, stays_s: float) -> CallPlan:
@@ -47,7 +47,7 @@ async def hammer(url: str, until: asyncio.Event) -> Counter[int]:
     return statuses
 
 
-@pytest.mark.parametrize("media_path", ["relayed", pytest.param("direct", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("media_path", ["relayed", "direct"])
 async def test_a_rolling_restart_under_calls_loses_none_and_refuses_none(media_path: str) -> None:
     async with (
         FakeProviders() as providers,

@@ -46,7 +46,7 @@ def plan(call_id: str, fleet: LocalFleet, knobs: Knobs | None = None) -> CallPla
     ("sig", "within_ms"),
     [
         (signal.SIGKILL, 2_000),
-        (signal.SIGSTOP, 8_000),
+        pytest.param(signal.SIGSTOP, 8_000, marks=pytest.mark.slow),
         pytest.param(signal.SIGTERM, 4_000, marks=pytest.mark.slow),
     ],
 )
