@@ -59,7 +59,7 @@ class Fleet(RuleBasedStateMachine):
         self.beats: list[tuple[WorkerRecord, list[str]]] = []
         self.steps: list[tuple[str, dict[str, Any]]] = []
         self.memory = MemoryRegistry(clock=self.clock)
-        self.redis = RedisRegistry.connect(self.url, clock=self.clock, command_timeout_s=10)
+        self.redis = RedisRegistry.connect(self.url, clock=self.clock, command_timeout_s=10, connect_timeout_s=10)
         self.meter = Meter("housekeeping")
 
     # -- two registries, one answer

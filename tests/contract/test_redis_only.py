@@ -33,7 +33,7 @@ async def redis(redis_url: str) -> AsyncIterator[Redis]:
 
 @pytest.fixture
 async def fleet(redis_url: str, redis: Redis, clock: Clock) -> AsyncIterator[RedisRegistry]:
-    registry = RedisRegistry.connect(redis_url, clock=clock, command_timeout_s=5)
+    registry = RedisRegistry.connect(redis_url, clock=clock, command_timeout_s=5, connect_timeout_s=5)
     yield registry
     await registry.close()
 

@@ -103,7 +103,7 @@ def test_a_record_of_the_version_before_offers_its_capacity() -> None:
 
 async def test_a_worker_whose_record_cannot_be_read_takes_no_living_call(redis_url: str, clock: Clock) -> None:
     await empty(redis_url)
-    registry = RedisRegistry.connect(redis_url, clock=clock, command_timeout_s=5)
+    registry = RedisRegistry.connect(redis_url, clock=clock, command_timeout_s=5, connect_timeout_s=5)
     await registry.heartbeat(WORKER, [], LEASE_MS)
     async with Redis.from_url(redis_url) as redis:
         await redis.hset(keys.WORKERS, "a", "{")

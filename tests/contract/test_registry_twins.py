@@ -44,7 +44,9 @@ class Twins(RuleBasedStateMachine):
         self.clock = Clock()
         self.sessions: dict[str, set[str]] = {worker_id: set() for worker_id in CAPACITIES}
         self.memory = MemoryRegistry(clock=self.clock, settle_ms=SETTLE_MS)
-        self.redis = RedisRegistry.connect(self.url, clock=self.clock, settle_ms=SETTLE_MS, command_timeout_s=10)
+        self.redis = RedisRegistry.connect(
+            self.url, clock=self.clock, settle_ms=SETTLE_MS, command_timeout_s=10, connect_timeout_s=10
+        )
 
     def run(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
         return self.runner.run(coroutine)
@@ -243,7 +245,7 @@ FLEETS = st.dictionaries(
 def twins(redis_url: str) -> Iterator[tuple[asyncio.Runner, list[Registry], Clock]]:
     clock = Clock()
     with asyncio.Runner() as runner:
-        redis = RedisRegistry.connect(redis_url, clock=clock, command_timeout_s=10)
+        redis = RedisRegistry.connect(redis_url, clock=clock, command_timeout_s=10, connect_timeout_s=10)
         yield runner, [MemoryRegistry(clock=clock), redis], clock
         runner.run(redis.close())
 

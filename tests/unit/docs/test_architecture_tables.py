@@ -44,7 +44,7 @@ def test_codes_and_statuses_are_the_codes() -> None:
 async def found(redis_url: str) -> dict[str, tuple[str, int]]:
     """Every key that a fleet with a live and an ended call leaves in Redis: its type, and its time to live in s."""
     await empty(redis_url)
-    registry = RedisRegistry.connect(redis_url, command_timeout_s=5)
+    registry = RedisRegistry.connect(redis_url, command_timeout_s=5, connect_timeout_s=5)
     worker = WorkerRecord("w1", "127.0.0.1:1", WorkerState.SERVING, 5)
     await registry.heartbeat(worker, [], 5000)
     await registry.give_order(worker, Order.DRAIN)

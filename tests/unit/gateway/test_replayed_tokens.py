@@ -42,7 +42,7 @@ async def test_a_replayed_token_moves_no_live_call_while_its_worker_drains_or_is
 
 
 def skewed(url: str, off_ms: int) -> RedisRegistry:
-    return RedisRegistry.connect(url, clock=lambda: wall_clock_ms() + off_ms, command_timeout_s=5)
+    return RedisRegistry.connect(url, clock=lambda: wall_clock_ms() + off_ms, command_timeout_s=5, connect_timeout_s=5)
 
 
 async def test_processes_whose_clocks_are_ten_minutes_apart_agree_on_tokens_and_deadlines(redis_url: str) -> None:

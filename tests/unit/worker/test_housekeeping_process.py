@@ -102,7 +102,7 @@ async def test_two_processes_close_each_record_and_end_on_sigterm(
 ) -> None:
     url = getattr(server, kind)
     both = [await start(url), await start(url)]
-    registry = RedisRegistry.connect(url, command_timeout_s=5)
+    registry = RedisRegistry.connect(url, command_timeout_s=5, connect_timeout_s=5)
     for running in both:
         await until(running.is_ready)
     for n in range(20):
@@ -152,7 +152,7 @@ async def test_a_lost_redis_is_lived_through_and_said_once(
         await asyncio.sleep(0.1)
     server.start()
     await until(running.is_ready)
-    registry = RedisRegistry.connect(server.url, command_timeout_s=5)
+    registry = RedisRegistry.connect(server.url, command_timeout_s=5, connect_timeout_s=5)
     await end_call(registry, "c", Reason.BOT_ENDED)
 
     async def is_closed() -> bool:
