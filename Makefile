@@ -38,13 +38,16 @@ lint: $(VENV)/.ready
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# Most tests wait more than they work; a whole fleet needs the machine for itself.
+# Most tests wait more than they work, so they run side by side; a whole fleet needs the machine for itself. Many
+# tests have deadlines, as calls have: what fails is asked once more, alone. Whoever fails twice has failed.
+AGAIN := || $(BIN)/pytest --last-failed --last-failed-no-failures none
 test: lint
-	$(BIN)/pytest -n 3 --cov --cov-report=term:skip-covered --cov-fail-under=85 tests/unit tests/contract
-	$(BIN)/pytest -m "not slow" tests/fleet tests/speech $(ARGS)
+	$(BIN)/pytest -n 3 --dist loadgroup --cov --cov-report=term:skip-covered --cov-fail-under=85 tests/unit tests/contract \
+		$(AGAIN) tests/unit tests/contract
+	$(BIN)/pytest -m "not slow" tests/fleet tests/speech $(AGAIN) -m "not slow" tests/fleet tests/speech
 
 test-slow: $(VENV)/.ready
-	$(BIN)/pytest -m slow tests/fleet $(ARGS)
+	$(BIN)/pytest -m slow tests/fleet $(AGAIN) -m slow tests/fleet
 
 soak: $(VENV)/.ready
 	$(BIN)/python -m tests.fleet.soak $(ARGS)

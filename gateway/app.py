@@ -26,6 +26,7 @@ from gateway.webhooks import Webhooks
 from shared.process.main import process_id
 from shared.process.tasks import SideTasks, sample_loop_lag
 from shared.registry import Registry, RegistryAway
+from shared.registry.settling import settling_ms
 from shared.settings import GatewaySettings, Numbers
 from shared.settings.gateway import MediaPath
 from shared.sfvopi.formats import AudioFormat, Codec
@@ -89,7 +90,8 @@ class Gateway:
     async def _learn(self, gateways: int) -> None:
         """What is to be known when the registry is away; a registry that was started empty knows less than we do."""
         since_ms = await self.registry.since_ms()
-        if has_settled := since_ms and self.registry.now_ms() >= since_ms + self.settings.settle_ms:
+        has_settled = since_ms and not settling_ms(since_ms, self.settings.settle_ms, self.registry.now_ms())
+        if has_settled:
             await self.local.tell()
         workers = await self.registry.workers()
         self.director.last_workers = workers or self.director.last_workers

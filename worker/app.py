@@ -15,6 +15,7 @@ from shared.process.main import process_id
 from shared.process.server import Server, listen_for, serve
 from shared.process.tasks import SideTasks, sample_loop_lag
 from shared.registry.contract import Registry, RegistryAway
+from shared.registry.settling import settling_ms
 from shared.settings import Numbers, SettingsError, WorkerSettings
 from shared.telemetry.health import Health
 from shared.telemetry.logs import get_logger
@@ -125,9 +126,8 @@ class WorkerApp:
     async def _until_calls_are_placed(self) -> None:
         """After a start without data that takes a moment; whoever hears that we are ready shall find room."""
         with contextlib.suppress(RegistryAway):
-            if since_ms := await self.registry.since_ms():
-                settled_ms = since_ms + self.registry.settle_ms
-                await asyncio.sleep(max(0, settled_ms - self.registry.now_ms()) / 1000)
+            since_ms = await self.registry.since_ms()
+            await asyncio.sleep(settling_ms(since_ms, self.registry.settle_ms, self.registry.now_ms()) / 1000)
 
     async def drain(self) -> None:
         """No new calls; returns when the last one has ended or was moved, or the drain's deadline has come."""

@@ -12,6 +12,7 @@ from shared.fleet.selector import best_worker
 from shared.fleet.worker import WorkerRecord, WorkerView
 from shared.registry.contract import LapsedSlot
 from shared.registry.line import Waiting
+from shared.registry.settling import settling_ms
 
 # Slots that ended so long ago are of no use to any reaper; heartbeats remove them.
 FORGOTTEN_AFTER_MS = 24 * 3600 * 1000
@@ -86,7 +87,7 @@ class Slots:
             holder = None
         if holder is not None and self._ends[holder][call_id] > now_ms and self._leases[holder] > now_ms:
             return holder, self._ends[holder][call_id]
-        if self.since_ms and self.since_ms <= now_ms < self.since_ms + settle_ms:
+        if settling_ms(self.since_ms, settle_ms, now_ms):
             return None
         views = [view for view in self.views(now_ms) if view.record.worker_id not in avoid]
         if ceiling < 0:  # it lives

@@ -55,7 +55,7 @@ class Running:
     def text(self) -> str:
         return self.output.read_text()
 
-    def until(self, pattern: str, within_s: float = 20) -> re.Match[str]:
+    def until(self, pattern: str, within_s: float = 40) -> re.Match[str]:
         deadline = time.monotonic() + within_s
         while not (found := re.search(pattern, self.text)):
             assert time.monotonic() < deadline, f"no {pattern!r} in:\n{self.text}"

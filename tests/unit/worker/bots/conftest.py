@@ -1,4 +1,7 @@
-"""Telephone calls with a real bot in a real worker: a caller who speaks, and what is heard of the bot."""
+"""Telephone calls with a real bot in a real worker: a caller who speaks, and what is heard of the bot.
+
+Callers speak in real time on one event loop: such tests run beside others, never beside each other.
+"""
 
 import asyncio
 import audioop

@@ -17,6 +17,8 @@ from tests.fakes.tones import NOBODY, caller_speech
 from worker.bot_loader import BotLoader
 from worker.rehearsal import rehearse
 
+pytestmark = pytest.mark.xdist_group("calls in real time")
+
 Phone = Callable[..., Awaitable[Any]]
 
 

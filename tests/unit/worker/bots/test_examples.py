@@ -8,6 +8,8 @@ import pytest
 from tests.fakes.providers import FakeProviders
 from tests.fakes.tones import NOBODY, caller_speech
 
+pytestmark = pytest.mark.xdist_group("calls in real time")
+
 Phone = Callable[..., Awaitable[Any]]
 
 
