@@ -5,6 +5,7 @@ from typing import Any
 
 from tests.bench.figures import middle, percentile, rounded
 from tests.bench.load import Load
+from tests.bench.slo import disturbances
 from tests.bench.subjects import MAKERS, Cores
 from tests.bench.trial import Trial
 
@@ -25,17 +26,17 @@ async def hold(name: str, cores: Cores, calls: int, seconds: float, say: Callabl
             trial.have_calls(calls, PER_S)
             say(f"{name}: measuring for {seconds:g} s")
             figures = trial.measure(seconds)
-            return {**figures.to_dict(), **arrivals(trial, figures.rss_mb - first_rss_mb)}
+            told = {**figures.to_dict(), "disturbed": disturbances(figures), "goes_first": subject.goes_first}
+            return {**told, **arrivals(trial, figures.rss_mb - first_rss_mb, figures.calls)}
 
 
-def arrivals(trial: Trial, grown_mb: float | None) -> dict[str, Any]:
+def arrivals(trial: Trial, grown_mb: float | None, calls: int) -> dict[str, Any]:
     """What the coming of the calls cost; the first call of a process apart."""
     first_stall, *stalls = trial.stalls_ms()
     first_greeting, *greetings = trial.greetings_ms()
     known = [value for value in greetings if value is not None]
-    further = len(trial.live) - 1
     told = {
-        "rss_per_call_mb": grown_mb / further if grown_mb is not None and further > 0 else None,
+        "rss_per_call_mb": grown_mb / (calls - 1) if grown_mb is not None and calls > 1 else None,
         "first_audio_first_call_ms": first_greeting,
         "first_audio_p50_ms": percentile(known, 50),
         "first_audio_p95_ms": percentile(known, 95),

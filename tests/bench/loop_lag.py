@@ -9,6 +9,7 @@ import asyncio
 import os
 import struct
 import time
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -73,7 +74,7 @@ class LagFile:
 
     def within(self, begin: float, end: float) -> list[Sample]:
         """The samples of a stretch of time."""
-        return [sample for sample in self.samples if begin <= sample[0] < end]
+        return self.samples[bisect_left(self.samples, (begin, 0.0)) : bisect_left(self.samples, (end, 0.0))]
 
 
 def spread_out(samples: Iterable[Sample]) -> Iterator[float]:

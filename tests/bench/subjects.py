@@ -9,7 +9,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -23,6 +23,7 @@ from shared.cli.fleet.plan import Programs
 from shared.cli.fleet.ports import free_port
 from tests.bench.load import Target
 from tests.bench.loop_lag import FILE, LagFile
+from tests.bench.processes import put_first
 
 READY_WITHIN_S = 60
 MOST_CALLS = 400  # slots of our worker: never the limit here
@@ -51,6 +52,7 @@ class Subject:
         self.folder = Path(tempfile.mkdtemp(prefix=f"sfvopi-bench-{name}-"))
         self.lags: dict[str, LagFile] = {}
         self.target: Target
+        self.goes_first = False
 
     @property
     def pids(self) -> list[int]:
@@ -71,6 +73,7 @@ class Subject:
     async def __aenter__(self) -> Self:
         try:
             await self.start()
+            self.goes_first = min(put_first(pid) for pid in self.pids)
         except BaseException:
             await self.stop()
             raise
@@ -187,7 +190,7 @@ class pinned_to:
 
 
 GUIDE = "tests.bench.guide"
-MAKERS = {
+MAKERS: dict[str, Callable[[Cores], Subject]] = {
     "ours-direct": lambda cores: Ours("ours-direct", cores),
     "ours-relayed": lambda cores: Ours("ours-relayed", cores, is_relayed=True),
     "ours-smart-turn": lambda cores: Ours("ours-smart-turn", cores, bot="with_smart_turn"),

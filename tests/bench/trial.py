@@ -5,6 +5,7 @@ import time
 from tests.bench.call import Call
 from tests.bench.figures import Counters, Figures, Window, greeting_ms, stall_of_ms
 from tests.bench.load import Load
+from tests.bench.loop_lag import Sample
 from tests.bench.processes import cpu_s, idle_s, rss_mb
 from tests.bench.subjects import Subject
 
@@ -22,6 +23,11 @@ class Trial:
     @property
     def live(self) -> list[Call]:
         return self._load.live
+
+    @property
+    def calls(self) -> list[Call]:
+        """All that ever came."""
+        return self._load.calls
 
     @property
     def failures(self) -> list[str]:
@@ -62,17 +68,19 @@ class Trial:
 
     def window(self, calls: list[Call], begin: Counters, end: Counters) -> Window:
         """What was recorded between two moments."""
-        for lag in self._subject.lags.values():
-            lag.look()
-        lags = [lag.within(begin.at, end.at) for lag in self._subject.lags.values()]
+        lags = self.lags(begin.at, end.at)
         client = [sample for sample in self._load.lags if begin.at <= sample[0] < end.at]
         return Window(begin, end, calls, lags, client)
 
-    def stalls_ms(self) -> list[float | None]:
-        """Of each call that came: the longest standstill that it brought."""
+    def lags(self, begin: float, end: float) -> list[list[Sample]]:
+        """The samples of each process' loop."""
         for lag in self._subject.lags.values():
             lag.look()
-        everything = [sample for lag in self._subject.lags.values() for sample in lag.samples]
+        return [lag.within(begin, end) for lag in self._subject.lags.values()]
+
+    def stalls_ms(self) -> list[float | None]:
+        """Of each call that came: the longest standstill that it brought."""
+        everything = [sample for samples in self.lags(0, time.monotonic()) for sample in samples]
         return [stall_of_ms(call, everything) for call in self._load.calls]
 
     def greetings_ms(self) -> list[float | None]:
