@@ -47,7 +47,7 @@ async def provider_down(runner_args: RunnerArguments) -> None:
 
     @transport.event_handler("on_client_connected")
     async def greet(_: object, __: object) -> None:
-        await pipeline.queue_frames([front_desk.TTSSpeakFrame(front_desk.GREETING)])
+        await pipeline.queue_frames([front_desk.TTSSpeakFrame(front_desk.GREETING.text)])
 
     await run(pipeline)
 

@@ -17,7 +17,7 @@ from worker.pipeline.offline.whisper import load_model, recognise
 pytestmark = pytest.mark.speech
 
 BOT_SAYS = (
-    GREETING,
+    GREETING.text,
     dialogue.OPENING_HOURS,
     dialogue.CALL_BACK,
     dialogue.ADDRESS,

@@ -25,9 +25,10 @@ from worker.pipeline.conversation import keep_conversation
 from worker.pipeline.dtmf import DTMFRouter
 from worker.pipeline.offline.dialogue import CALL_BACK, FAREWELL, OPENING_HOURS
 from worker.pipeline.pickup import MuteAtPickUpStrategy
+from worker.pipeline.recordings import Recording
 from worker.pipeline.transport import SFVoPITransport
 
-GREETING = "Hello. Welcome to the Garden Restaurant. How can I help you?"
+GREETING = Recording("Hello. Welcome to the Garden Restaurant. How can I help you?")
 KEYS = {"1": OPENING_HOURS, "0": CALL_BACK}
 PROMPT = (
     "You are the receptionist of the Garden Restaurant and speak on the telephone. Answer in one or two short "
@@ -46,7 +47,8 @@ async def bot(runner_args: RunnerArguments) -> None:
     transport = SFVoPITransport.for_call(runner_args)
     settings = services.current_settings()
     if (runner_args.body or {}).get("rehearsal"):  # the worker's start: the one time when waiting costs nobody
-        await services.warm_up(settings, GREETING, FAREWELL, *KEYS.values())
+        await services.warm_up(settings, FAREWELL, *KEYS.values())
+        await GREETING.record(services.make_tts(settings))
     context = LLMContext(tools=[end_call])
     conversation = keep_conversation(transport, context, version="1")  # outlives this worker
     pipeline = build_pipeline(transport, settings, context, deaf_at_pick_up=not conversation.is_resumed)
@@ -56,7 +58,8 @@ async def bot(runner_args: RunnerArguments) -> None:
         if conversation.is_resumed:
             await conversation.go_on()
         else:
-            await pipeline.queue_frames([TTSSpeakFrame(GREETING), checkpoint("greeting_complete")])
+            await transport.say(GREETING)
+            await pipeline.queue_frame(checkpoint("greeting_complete"))
 
     @transport.event_handler("on_client_disconnected")
     async def leave(_: BaseTransport, __: object) -> None:

@@ -31,6 +31,7 @@ from pipecat.frames.frames import (
     OutputTransportMessageUrgentFrame,
     StartFrame,
     TTSAudioRawFrame,
+    TTSSpeakFrame,
     TTSTextFrame,
     UserMuteStartedFrame,
     UserMuteStoppedFrame,
@@ -48,6 +49,7 @@ from shared.sfvopi.messages import AudioCleared, CheckpointPlayed, DigitPressed,
 from worker.pipeline.anatomy import has_speech_detection, is_audio_wanted_behind
 from worker.pipeline.ears import Ears
 from worker.pipeline.observer import CallObserver
+from worker.pipeline.recordings import Recording
 from worker.pipeline.resampler import Resampler
 from worker.pipeline.vad import EDGE_PARAMS
 from worker.providers import Service
@@ -104,6 +106,18 @@ class SFVoPITransport(BaseTransport):
             "audio_out_write_timeout_secs": stream.hold_s + 30,
         }
         return cls(stream, given.model_copy(update=ours), vad)
+
+    async def say(self, recording: Recording) -> None:
+        """Play a recording at once, past all processors: for when nothing else is being said.
+
+        What was not recorded is said by the bot's voice, in the order of the pipeline's frames.
+        """
+        if recording.is_recorded:
+            for frame in recording.frames():
+                await self._output.queue_frame(frame)
+        else:
+            assert self.stream.pipeline is not None, "say() belongs into on_client_connected, or later"
+            await self.stream.pipeline.queue_frame(TTSSpeakFrame(recording.text))
 
     def input(self) -> "SFVoPIInput":
         return self._input
