@@ -95,10 +95,11 @@ async def clock_off(stage: Stage, scale: Scale) -> None:
     async with stage.calls(scale.calls):
         killed, _ = await stage.hit_worker(signal.SIGKILL)
         await stage.settle(RESUMES_S)
-    for name in {gateway, worker, killed}:
+    names = sorted({gateway, worker, killed})
+    for name in names:
         stage.fleet.signal(name, signal.SIGTERM)
         await stage.fleet.until_ended(name, within_s=10)
-        await stage.fleet.start_again(name)
+    await stage.fleet.start_again(*names)  # all at once: the fleet is ready when all of it is
 
 
 SCENES = [
