@@ -2,7 +2,7 @@
 
     python -m tests.chaos --quick                    every scene once, at most 10 minutes
     python -m tests.chaos --quick --json             the last line is one JSON object
-    python -m tests.chaos                            the full run, about 40 minutes, at least 1,000 calls
+    python -m tests.chaos                            the full run, about 50 minutes, at least 1,000 calls
     python -m tests.chaos --scene "worker killed" --path relayed --calls 8 --keep-logs /tmp/chaos
     python -m tests.chaos --list
 

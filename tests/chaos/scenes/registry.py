@@ -81,28 +81,40 @@ async def failed_over(stage: Stage, scale: Scale) -> None:
 
 
 SCENES = [
-    Scene(name="Redis killed", what="gone for 30 s (quick: 5 s), back empty", play=killed, calls=6),
+    Scene(
+        name="Redis killed",
+        what="gone for 30 s (quick: 5 s), back empty",
+        play=killed,
+        calls=8,
+        quick_paths=("direct",),
+    ),
     Scene(
         name="Redis frozen",
         what="SIGSTOP for 30 s (quick: 5 s)",
         play=frozen,
-        calls=6,
+        calls=8,
         quick_paths=("relayed",),
     ),
     Scene(
         name="Redis slow",
         what="1 s per command, through a proxy",
         play=slow,
-        calls=6,
+        calls=8,
         quick_paths=("direct",),
     ),
-    Scene(name="Redis restarted empty", what="killed, and at once back", play=restarted_empty, calls=6),
+    Scene(
+        name="Redis restarted empty",
+        what="killed, and at once back",
+        play=restarted_empty,
+        calls=8,
+        rounds=3,
+        quick_paths=("relayed",),
+    ),
     Scene(
         name="Sentinel fail-over",
         what="the master is killed, the sentinel makes a master of its replica",
         play=failed_over,
-        calls=6,
-        rounds=1,
+        calls=8,
         quick_paths=("relayed",),
         has_sentinel=True,
     ),

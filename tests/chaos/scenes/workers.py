@@ -103,37 +103,50 @@ async def clock_off(stage: Stage, scale: Scale) -> None:
 
 
 SCENES = [
-    Scene(name="worker killed", what="kill -9 under its calls", play=kill, counts_gap=True, rounds=4),
+    Scene(
+        name="worker killed",
+        what="kill -9 under its calls",
+        play=kill,
+        rounds=10,
+        counts_gap=True,
+    ),
     Scene(
         name="worker frozen",
         what="SIGSTOP, and its watchdog kills it",
         play=freeze_watched,
+        rounds=2,
+        quick_paths=("relayed",),
         needs_settings=("SFVOPI_WATCHDOG_S",),
     ),
     Scene(
         name="worker frozen, no watchdog",
         what="SIGSTOP for 20 s (quick: 8 s), then SIGCONT",
         play=freeze_unwatched,
-        calls=6,
-        rounds=1,
+        calls=8,
+        quick_paths=("direct",),
         needs_settings=("SFVOPI_WATCHDOG_S",),
     ),
-    Scene(name="workers drained in turn", what="SIGTERM to each, with replacement", play=drain_in_turn, calls=6),
+    Scene(
+        name="workers drained in turn",
+        what="SIGTERM to each, with replacement",
+        play=drain_in_turn,
+        calls=8,
+        rounds=2,
+        quick_paths=("relayed",),
+    ),
     Scene(
         name="rolling restart",
         what="every process, one after another, under load",
         play=rolling_restart,
         calls=6,
-        rounds=1,
-        quick_paths=("relayed",),
+        quick_paths=("direct",),
         needs=("gateways",),
     ),
     Scene(
         name="clock off",
         what="one worker 5 min ahead, one gateway 5 min behind; then a worker is killed",
         play=clock_off,
-        calls=6,
-        rounds=1,
+        calls=8,
         quick_paths=("relayed",),
     ),
 ]
