@@ -7,7 +7,7 @@ from tests.chaos.caller import Manner
 from tests.chaos.scenes.scene import Scale, Scene
 from tests.chaos.stage import Stage
 
-RESUMES_S = 3.0
+RESUMES_S = 2.0
 WATCHDOG_S = 3.0
 RELAYED = ("relayed",)
 
@@ -38,7 +38,7 @@ async def freeze_unwatched(stage: Stage, scale: Scale) -> None:
     async with stage.calls(scale.calls):
         at_ms = stage.fleet.signal(name, signal.SIGSTOP)
         stage.mark(await stage.callers_at(name), at_ms)
-        await asyncio.sleep(scale.of(20, 8))
+        await asyncio.sleep(scale.of(20, 6))
         stage.fleet.signal(name, signal.SIGCONT)
         await stage.settle(RESUMES_S)
     stage.fleet.signal(name, signal.SIGTERM)
@@ -120,7 +120,7 @@ SCENES = [
     ),
     Scene(
         name="worker frozen, no watchdog",
-        what="SIGSTOP for 20 s (quick: 8 s), then SIGCONT",
+        what="SIGSTOP for 20 s (quick: 6 s), then SIGCONT",
         play=freeze_unwatched,
         calls=8,
         quick_paths=("direct",),
