@@ -107,7 +107,7 @@ SCENES = [
         what="with the same stream id, with a new one, from a half-open socket",
         play=comes_back,
         calls=9,
-        rounds=3,
+        rounds=2,
         quick_paths=("relayed",),
     ),
     Scene(

@@ -107,7 +107,7 @@ SCENES = [
         what="killed, and at once back",
         play=restarted_empty,
         calls=8,
-        rounds=3,
+        rounds=2,
         quick_paths=("relayed",),
     ),
     Scene(

@@ -107,7 +107,7 @@ SCENES = [
         name="worker killed",
         what="kill -9 under its calls",
         play=kill,
-        rounds=10,
+        rounds=8,
         counts_gap=True,
     ),
     Scene(
