@@ -108,8 +108,10 @@ def build_pipeline(
             ]
         ),
         params=PipelineParams(audio_in_sample_rate=RATE, audio_out_sample_rate=RATE, enable_metrics=True),
+        # each of these looks at every frame on its way through every processor; silence is the session's to notice
         enable_rtvi=False,
-        idle_timeout_secs=settings.idle_s,
+        enable_turn_tracking=False,
+        idle_timeout_secs=None,
         processor_unusable_policy=ProcessorUnusablePolicy.CANCEL,
     )
 

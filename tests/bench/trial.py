@@ -1,0 +1,88 @@
+"""One subject under load: calls come and go at a pace, stretches of time are measured. Decides nothing."""
+
+import time
+
+from tests.bench.call import Call
+from tests.bench.figures import Counters, Figures, Window, greeting_ms, stall_of_ms
+from tests.bench.load import Load
+from tests.bench.loop_lag import Sample
+from tests.bench.processes import cpu_s, idle_s, rss_mb
+from tests.bench.subjects import Subject
+
+SETTLE_S = 3.0  # after the last new call
+LATE_ANSWERS_S = 4.0  # after a stretch: what was said in it may still be answered
+
+
+class Trial:
+    """Blocking, on purpose: nothing else runs in this process while a subject is under load."""
+
+    def __init__(self, subject: Subject, load: Load) -> None:
+        self._subject = subject
+        self._load = load
+
+    @property
+    def live(self) -> list[Call]:
+        return self._load.live
+
+    @property
+    def calls(self) -> list[Call]:
+        """All that ever came."""
+        return self._load.calls
+
+    @property
+    def failures(self) -> list[str]:
+        """Why calls were not taken, or lost."""
+        return [call.failure for call in self._load.calls if call.failure]
+
+    def add_calls(self, count: int, per_s: float = 1.0) -> None:
+        """New calls, one after another."""
+        for _ in range(count):
+            self._load.place()
+            self.wait(1 / per_s)
+
+    def have_calls(self, count: int, per_s: float = 1.0) -> None:
+        """As many calls as that, and a moment of rest."""
+        live = self.live
+        for call in live[count:]:
+            self._load.hang_up(call)
+        self.add_calls(count - len(live), per_s)
+        self.wait(SETTLE_S)
+
+    def wait(self, seconds: float) -> None:
+        """Calls go on."""
+        self._load.run_until(time.monotonic() + seconds)
+
+    def measure(self, seconds: float) -> Figures:
+        """What the calls that are up now come to in this time."""
+        calls, begin = self.live, self.count()
+        self.wait(seconds)
+        end = self.count()
+        self.wait(LATE_ANSWERS_S)
+        return self.window(calls, begin, end).figures()
+
+    def count(self) -> Counters:
+        """The counters now."""
+        pids = self._subject.pids
+        idle = idle_s(self._subject.cores.subject)
+        return Counters(time.monotonic(), cpu_s(pids), rss_mb(pids), idle, self._load.dropped)
+
+    def window(self, calls: list[Call], begin: Counters, end: Counters) -> Window:
+        """What was recorded between two moments."""
+        lags = self.lags(begin.at, end.at)
+        client = [sample for sample in self._load.lags if begin.at <= sample[0] < end.at]
+        return Window(begin, end, calls, lags, client)
+
+    def lags(self, begin: float, end: float) -> list[list[Sample]]:
+        """The samples of each process' loop."""
+        for lag in self._subject.lags.values():
+            lag.look()
+        return [lag.within(begin, end) for lag in self._subject.lags.values()]
+
+    def stalls_ms(self) -> list[float | None]:
+        """Of each call that came: the longest standstill that it brought."""
+        everything = [sample for samples in self.lags(0, time.monotonic()) for sample in samples]
+        return [stall_of_ms(call, everything) for call in self._load.calls]
+
+    def greetings_ms(self) -> list[float | None]:
+        """Of each call that came: from `start` to the first audio."""
+        return [greeting_ms(call) for call in self._load.calls]
