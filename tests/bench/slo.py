@@ -45,7 +45,9 @@ def broken(figures: Figures, response_of_one_ms: float | None, limits: Limits = 
         ("turns unanswered", figures.unanswered),
         ("calls lost", figures.calls_lost),
     ):
-        if count:
+        if count is None:
+            found.append(f"{name} not measured")
+        elif count:
             found.append(f"{name}: {count}")
     return found
 
