@@ -42,7 +42,7 @@ lint: $(VENV)/.ready
 # tests have deadlines, as calls have: what fails is asked once more, alone. Whoever fails twice has failed.
 AGAIN := || $(BIN)/pytest --last-failed --last-failed-no-failures none
 test: lint
-	$(BIN)/pytest -n 3 --dist loadgroup --cov --cov-report=term:skip-covered --cov-fail-under=85 tests/unit tests/contract \
+	$(BIN)/pytest -n 4 --dist loadgroup --cov --cov-report=term:skip-covered --cov-fail-under=85 tests/unit tests/contract \
 		$(AGAIN) tests/unit tests/contract
 	$(BIN)/pytest -m "not slow" tests/fleet tests/speech $(AGAIN) -m "not slow" tests/fleet tests/speech
 

@@ -2,7 +2,8 @@
 
 The second time it comes with `X-Failed-Worker`, the address that has just not taken the stream. Where media is to be
 relayed, every stream goes to this gateway, whose leg asks again; so does that of a call which came through the line,
-wherever it is by now: it stays relayed to its end.
+wherever it is by now: it stays relayed to its end; and that of a new call whose caller may wait in line, should
+another worker not take it either.
 """
 
 from starlette.requests import Request
@@ -30,11 +31,15 @@ class RouteEndpoint:
         token, decision = await self._director.direct(path.removeprefix(self._prefix), failed_address)
         match decision:
             case Route() if not (self._is_relayed or (token and is_from_line(token))):
-                return Response(status_code=204, headers={"X-Worker": decision.address})
-            case Route() | Hold() | AnswerHere():
-                return Response(status_code=204, headers={"X-Worker": self._own_address(request)})
+                if not (failed_address and token and await self._director.may_wait(token)):
+                    return Response(status_code=204, headers={"X-Worker": decision.address})
             case Refused():
-                return _refused(decision)
+                is_full = decision.status is Refusal.UNAVAILABLE
+                if not (is_full and token and await self._director.may_wait(token)):
+                    return _refused(decision)
+            case Route() | Hold() | AnswerHere():
+                pass
+        return Response(status_code=204, headers={"X-Worker": self._own_address(request)})
 
     def _own_address(self, request: Request) -> str:
         """The public port at the address where nginx has just reached us."""

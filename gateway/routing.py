@@ -64,6 +64,8 @@ def decide(
     match record.state:
         case CallState.ENDED:
             return Refused(Refusal.FORBIDDEN, "ended")
+        case CallState.RINGING if record.is_held:  # the line knows for how long
+            return Hold(record)
         case CallState.RINGING | CallState.RESERVED if now_ms > token.attach_by_ms:
             return Refused(Refusal.FORBIDDEN, "not_attached_in_time")
         case CallState.RINGING | CallState.RESERVED if is_from_line(token):

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from starlette.responses import JSONResponse
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from gateway.admission import end_refused
+from gateway.admission import end_refused, own_number
 from gateway.attaching import Attaching
 from gateway.busy import say_busy
 from gateway.ends import CarrierEnd, WorkerEnd, WorkerRefused, headers_to_pass
@@ -32,12 +32,14 @@ from gateway.routing import (
 )
 from shared.calls.lost import may_be_lost
 from shared.calls.outcome import Reason
-from shared.calls.record import CallRecord
+from shared.calls.record import HELD_DETAIL, CallRecord
+from shared.calls.state import CallEvent, CallState
 from shared.calls.timeline import TimelineEvent
 from shared.fleet.address import is_worker_address, reachable
 from shared.fleet.worker import WorkerView
 from shared.registry import Registry, RegistryAway
-from shared.settings import GatewaySettings
+from shared.settings import GatewaySettings, Numbers
+from shared.settings.numbers import Overflow
 from shared.sfvopi.closing import CloseCode, Refusal
 from shared.telemetry.catalogue import LEGS, REGISTRY_ERRORS, ROUTES, TOKENS_REFUSED, WORKER_ADDRESSES_REFUSED
 from shared.telemetry.logs import get_logger
@@ -52,8 +54,9 @@ LOOK_S = 0.1
 class Director:
     """Says where a stream goes, for `/route` and for relayed streams. Reads only."""
 
-    def __init__(self, registry: Registry, settings: GatewaySettings, meter: Meter) -> None:
+    def __init__(self, registry: Registry, settings: GatewaySettings, numbers: Numbers, meter: Meter) -> None:
         self._registry = registry
+        self._numbers = numbers
         self._settings = settings
         self._secrets = settings.token_keys
         self._meter = meter
@@ -92,6 +95,17 @@ class Director:
         decision = await self._decide(token, failed_address)
         self._meter.count(ROUTES, result=_label(decision))
         return token, decision
+
+    async def may_wait(self, token: StreamToken) -> bool:
+        """Whether a stream that no worker takes is a new call, whose number's policy is to hold."""
+        try:
+            record = await self._registry.get(token.call_id)
+        except RegistryAway:
+            self._meter.count(REGISTRY_ERRORS)
+            return False
+        if record is None or record.state is not CallState.RESERVED:
+            return False
+        return self._numbers.plan_for(own_number(record)).overflow is Overflow.HOLD
 
     async def _decide(self, token: StreamToken, failed_address: str) -> Decision:
         if is_for_gateway(token):
@@ -192,6 +206,9 @@ class Streams:
             case AnswerHere() if token:
                 await self._say_busy(websocket, token)
             case Refused():
+                if token and decision.status is Refusal.UNAVAILABLE and (place := await self._place_in_line(token)):
+                    await self._hold(websocket, token, text, place)
+                    return
                 if token:  # a stranger gets no line in the log: there may be any number of them
                     self._log.warning("stream refused", call_id=token.call_id, why=decision.why)
                     self._notebook.write(token.call_id, TimelineEvent.REFUSED_STREAM, why=decision.why)
@@ -209,11 +226,28 @@ class Streams:
         try:
             worker = await self._attaching.attach(leg, route)
         except WorkerRefused as refused:
-            await deny(websocket, refused.status, "the worker did not take the stream")
+            if refused.status == Refusal.UNAVAILABLE and (place := await self._place_in_line(token)):
+                await self._hold(websocket, token, text, place)
+            else:
+                await deny(websocket, refused.status, "the worker did not take the stream")
             return
         self._notebook.write(token.call_id, TimelineEvent.ROUTED, worker_id=leg.worker_id, path="relayed")
         with self._held(leg):
             await self._run(websocket, leg, worker)
+
+    async def _place_in_line(self, token: StreamToken) -> Hold | None:
+        """Workers have the last word, and all have said no to a new call: its caller waits, if his number's may."""
+        if not await self._director.may_wait(token):
+            return None
+        try:
+            waits = await self._registry.move(token.call_id, CallEvent.WAIT, {"worker_id": "", "detail": HELD_DETAIL})
+            if not waits.moved:
+                return None
+            await self._registry.release(token.call_id)
+        except RegistryAway:
+            self._meter.count(REGISTRY_ERRORS)
+            return None
+        return Hold(waits.record)
 
     async def _run(self, websocket: WebSocket, leg: Leg, worker: WorkerEnd) -> None:
         try:

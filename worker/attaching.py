@@ -19,7 +19,7 @@ from shared.fleet.path import PATH_HEADER, RELAYED
 from shared.registry.contract import Moved, Registry
 from shared.settings import WorkerSettings
 from shared.sfvopi.closing import CloseCode, Refusal
-from shared.sfvopi.messages import StreamStarted
+from shared.sfvopi.messages import Event, StreamStarted
 from shared.telemetry.catalogue import (
     ATTACH_SECONDS,
     STREAMS,
@@ -244,13 +244,16 @@ class Attaching:
         deadline = asyncio.get_running_loop().call_later(
             self._settings.start_deadline_s, self._miss_start, session, socket
         )
+
+        def take(event: Event) -> None:
+            if isinstance(event, StreamStarted):
+                deadline.cancel()
+                stream.start(socket, event)
+            else:
+                stream.take(socket, event)
+
         try:
-            async for event in socket.events():
-                if isinstance(event, StreamStarted):
-                    deadline.cancel()
-                    stream.start(socket, event)
-                else:
-                    stream.take(socket, event)
+            await socket.read(take)
         finally:
             deadline.cancel()
             note_wire(session, socket)

@@ -7,7 +7,7 @@ write to it must never hold up a clearAudio or an end.
 import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
@@ -50,25 +50,37 @@ class StreamSocket:
         """Messages of the peer that could not be used, by reason."""
         return self._reader.dropped
 
-    async def events(self) -> AsyncIterator[Event]:
-        """What the carrier sends, until the connection ends. Never raises for anything that it sends."""
+    async def read(self, take: Callable[[Event], None]) -> None:
+        """Give what the carrier sends to `take`, until the connection ends. Never raises for anything that it sends."""
+
+        def hear(frame: str | bytes) -> None:
+            event = self._read(frame)
+            if event is not None:
+                take(event)
+
+        listen = self._websocket.scope.get("state", {}).get("listen")
+        if listen is not None:
+            listen(hear)
         while self.close_code is None:
             message = await self._websocket.receive()
             if message["type"] == "websocket.disconnect":
                 self.close_code = message.get("code") or NO_CODE
                 return
-            now = time.monotonic()
-            self.longest_gap_s = max(self.longest_gap_s, now - self.last_message_at)
-            self.last_message_at = now
-            frame: str | bytes = message.get("text") or message.get("bytes") or ""
-            self.bytes_received += len(frame)
-            event = self._reader.read(frame, self.last_message_at)
-            if event is None:
-                continue
+            hear(message.get("text") or message.get("bytes") or "")
+
+    def _read(self, frame: str | bytes) -> Event | None:
+        now = time.monotonic()
+        gap_s = now - self.last_message_at
+        if gap_s > self.longest_gap_s:
+            self.longest_gap_s = gap_s
+        self.last_message_at = now
+        self.bytes_received += len(frame)
+        event = self._reader.read(frame, now)
+        if event is not None:
             self.received[event.wire_name] += 1
             if isinstance(event, StreamStarted):
                 self.started = event
-            yield event
+        return event
 
     async def send(self, command: Command) -> bool:
         """Whether the peer's side of the socket took it."""

@@ -75,6 +75,7 @@ class CallStream:
         self._waiting: deque[Event] = deque()
         self._arrived = asyncio.Event()
         self._is_read = True
+        self._hear: Callable[[MediaReceived], None] | None = None
 
     # -- the sockets' side
 
@@ -116,6 +117,9 @@ class CallStream:
                 return
         if not self._is_read or self.is_over:
             return
+        if self._hear is not None and isinstance(event, MediaReceived):
+            self._hear(event)
+            return
         if len(self._waiting) >= MAX_WAITING:
             self._make_room()
         self._waiting.append(event)
@@ -150,19 +154,23 @@ class CallStream:
 
     # -- the pipeline's side
 
-    async def events(self) -> AsyncIterator[Event]:
-        """What the carrier sends, over all sockets, until the stream is over."""
+    async def events(self, hear: Callable[[MediaReceived], None] | None = None) -> AsyncIterator[Event]:
+        """What the carrier sends, over all sockets, until the stream is over.
+
+        `hear`, which must not wait, is given the audio as it comes; here comes what was there before, and the rest.
+        """
         self._is_read = True
         try:
             while True:
                 while self._waiting:
                     yield self._waiting.popleft()
+                self._hear = hear
                 if self.is_over:
                     return
                 self._arrived.clear()
                 await self._arrived.wait()
         finally:
-            self._is_read = False
+            self._is_read, self._hear = False, None
             self._waiting.clear()
 
     def show_pipeline(self, pipeline: Any) -> None:

@@ -5,7 +5,7 @@ slot (RESERVED); the stream attaches to a worker (ACTIVE); a stream that closes 
 DETACHED until it comes back or is given up. ENDED is for good: it is the tombstone that refuses late streams.
 
 An answer that is refused ends nothing: the call rings on (RINGING), for the carrier may ask the fallback. So does
-one whose caller waits in line, until its turn is the ANSWER.
+one whose caller waits in line, until its turn is the ANSWER; he may come to wait after a slot was reserved in vain.
 A repeated webhook or a returning stream is a self-loop in the table. A pair that is not listed moves nothing.
 Registries apply the table atomically: they are given the moves of one event and know nothing else of it.
 """
@@ -29,6 +29,7 @@ class CallEvent(StrEnum):
 
     RING = "ring"  # ring webhook; or an answer webhook that was refused, or whose caller waits in line
     ANSWER = "answer"  # answer or fallback webhook, or a turn in line, with a slot reserved
+    WAIT = "wait"  # no worker took the stream after all, and its caller waits in line
     ATTACH = "attach"  # a worker took the stream
     DETACH = "detach"  # the stream closed, the session waits for it
     END = "end"  # hangup, goodbye, deadline, dead worker … whoever is first
@@ -45,6 +46,9 @@ MOVES: dict[CallEvent, dict[CallState, CallState]] = {
         CallState.RINGING: CallState.RESERVED,
         # the fallback, or a carrier that asks again: same call, same answer
         CallState.RESERVED: CallState.RESERVED,
+    },
+    CallEvent.WAIT: {
+        CallState.RESERVED: CallState.RINGING,
     },
     CallEvent.ATTACH: {
         CallState.RESERVED: CallState.ACTIVE,

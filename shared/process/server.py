@@ -16,6 +16,7 @@ import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.frames import Frame
 from websockets.http11 import Request as Upgrade
 
 from shared.settings import SettingsError
@@ -71,7 +72,9 @@ class StreamProtocol(WebSocketsSansIOProtocol):
 
     A flood waits with its sender: frames of any kind, pings and fragments too, are read a piece at a time, and no more
     of them than a call can have. Others on this loop do not notice, and nothing is kept for the flood.
-    `scope["state"]["abort"]` cuts it: a closing handshake with a dead peer would wait for ever.
+    `scope["state"]["abort"]` cuts it: a closing handshake with a dead peer would wait for ever. Who gives a function to
+    `scope["state"]["listen"]` is called with each text as it is read, once what waits for `receive` has been received:
+    no queue, no other task, and no pause in the reading of the socket, for each of them.
     """
 
     def __init__(self, *args: Any, **options: Any) -> None:
@@ -80,6 +83,25 @@ class StreamProtocol(WebSocketsSansIOProtocol):
         self._budget = FRAMES_AT_ONCE
         self._refilled_at = self.loop.time()
         self._is_held = False
+        self._listener: Callable[[str], None] | None = None
+        self._hear: Callable[[str], None] | None = None  # the same, when its turn has come
+
+    def listen(self, listener: Callable[[str], None]) -> None:
+        """Give texts to this function, which must not wait and must not raise."""
+        self._listener = listener
+        if self.queue.empty():
+            self._hear = listener
+
+    def handle_text(self, event: Frame) -> None:
+        if self._hear is None or not event.fin or self.close_sent or not self.queue.empty():
+            super().handle_text(event)
+            return
+        try:
+            text = bytes(event.data).decode()
+        except UnicodeDecodeError:
+            super().handle_text(event)  # which closes the stream with the right code
+            return
+        self._hear(text)
 
     def data_received(self, data: bytes) -> None:
         self._pieces.extend(data[at : at + PIECE_BYTES] for at in range(0, len(data), PIECE_BYTES))
@@ -120,6 +142,8 @@ class StreamProtocol(WebSocketsSansIOProtocol):
         message = await super().receive()
         if self._is_held:
             self.transport.pause_reading()  # the one above has resumed it
+        if self.queue.empty():
+            self._hear = self._listener
         return message
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -133,6 +157,7 @@ class StreamProtocol(WebSocketsSansIOProtocol):
         scope: Any = getattr(self, "scope", None)  # none: it was no proper upgrade, and is answered already
         if scope is not None:
             scope["state"]["abort"] = self.transport.abort
+            scope["state"]["listen"] = self.listen
 
     async def send(self, message: Any) -> None:
         await super().send(message)

@@ -8,7 +8,8 @@ from collections.abc import Callable
 
 from shared.sfvopi.errors import DropReason, MessageDropped
 from shared.sfvopi.formats import AudioFormat
-from shared.sfvopi.messages import Event, StreamStarted
+from shared.sfvopi.media import MediaShape
+from shared.sfvopi.messages import Event, MediaReceived, StreamStarted
 from shared.sfvopi.parse import parse_event
 
 # A call brings 50 messages a second. The burst covers what piles up while a stalled connection recovers (20 s).
@@ -34,6 +35,7 @@ class EventReader:
     ) -> None:
         self.dropped: Counter[DropReason] = Counter()
         self._format = format
+        self._media = MediaShape(format)
         self._is_started = is_started
         self._on_drop = on_drop
         self._burst = float(flood_burst)
@@ -46,6 +48,8 @@ class EventReader:
         if not self._spend(now):
             self.drop(DropReason.FLOOD)
             return None
+        if self._is_started and (media := self._media.read(frame)) is not None:  # nearly every message
+            return media
         try:
             event = parse_event(frame, self._format)
         except MessageDropped as dropped:
@@ -56,6 +60,8 @@ class EventReader:
         elif not self._is_started:
             self.drop(DropReason.OUT_OF_ORDER)
             return None
+        elif isinstance(event, MediaReceived):
+            self._media.learn(frame, event)
         return event
 
     def drop(self, reason: DropReason) -> None:

@@ -24,6 +24,7 @@ async def bot(runner_args: RunnerArguments) -> None:
 async def with_smart_turn(runner_args: RunnerArguments) -> None:
     """A model decides when the caller has finished."""
     receptionist.listening = listening_with_smart_turn
+    services.make_stt = lambda settings, **_: BenchSTT()  # the model hears the caller, too
     await bot(runner_args)
 
 
@@ -39,7 +40,7 @@ async def warm_up(settings: WorkerSettings, *texts: str) -> None:
     vad.warm_up()
 
 
-services.make_stt = lambda settings: BenchSTT()
+services.make_stt = lambda settings, **options: BenchSTT(**options)
 services.make_llm = lambda settings: BenchLLM()
 services.make_tts = lambda settings: BenchTTS()
 services.warm_up = warm_up

@@ -41,8 +41,9 @@ HEARD = "What are your opening hours on Sunday?"
 class BenchSTT(STTService):
     """Takes all audio; says what it heard when the caller has stopped, as a finalized transcript."""
 
-    def __init__(self) -> None:
-        super().__init__(ttfs_p99_latency=TTFS_P99_S, settings=STTSettings(model="bench", language=None))
+    def __init__(self, *, audio_passthrough: bool = True) -> None:
+        settings = STTSettings(model="bench", language=None)
+        super().__init__(audio_passthrough=audio_passthrough, ttfs_p99_latency=TTFS_P99_S, settings=settings)
         self._answering: asyncio.Task[None] | None = None
 
     def can_generate_metrics(self) -> bool:

@@ -7,6 +7,7 @@ conversation has no way to guess it.
 
 import asyncio
 import random
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -45,7 +46,7 @@ class Manner:
     hears_story: bool = False  # at the gate the bot speaks; else both are silent
     knobs: Knobs = field(default_factory=Knobs)
     ends: str = "goodbye"  # or "hangup"
-    tries: int = 1  # how often a question is asked until it is answered
+    tries: int = 3  # how often a question is asked until it is answered
     asks: int = 1  # how often it asks who it is, with a pause between
     asks_twice: bool = False  # the answer webhook is asked at both URLs beforehand
     may_be_lost: bool = False  # the scene cuts it off for good: a loss is no broken promise
@@ -63,6 +64,7 @@ class Caller:
     call_id: str = field(default_factory=lambda: f"chaos-{uuid4().hex[:12]}")
     report: CallReport = field(default_factory=CallReport)
     heard: list[Knowledge] = field(default_factory=list)
+    heard_at_ms: list[int] = field(default_factory=list)  # Unix ms, of each
     is_known: bool = False  # the bot has answered to its name
     is_at_gate: bool = False
     fault_at_ms: int = 0  # the signal, if its session was hit
@@ -132,6 +134,7 @@ class Caller:
         for voice, knowledge in ((self.number, Knowledge.KNOWN), (STRANGER, Knowledge.STRANGE)):
             if voices.get(voice, 0) >= ENOUGH_S:
                 self.heard.append(knowledge)
+                self.heard_at_ms.append(time.time_ns() // 1_000_000)
                 return True
         return False
 
@@ -169,10 +172,11 @@ class Caller:
 
     @property
     def is_resumed(self) -> bool | None:
-        """Whether the conversation outlived the loss of its session; None: nobody asked, or there was no loss."""
-        if not self.heard or (not self.fault_at_ms and Knowledge.STRANGE not in self.heard):
-            return None
-        return Knowledge.STRANGE not in self.heard
+        """Whether the conversation outlived the loss of its session; None: there was none, or nobody asked after it."""
+        since = [what for what, at_ms in zip(self.heard, self.heard_at_ms, strict=True) if at_ms > self.fault_at_ms]
+        if Knowledge.STRANGE in since:
+            return False
+        return True if since and self.fault_at_ms else None
 
     @property
     def gap_ms(self) -> float | None:

@@ -1,13 +1,15 @@
-"""The ledger: offered = completed + refused by policy + dropped, by scene and in all; what is promised of it. Pure."""
+"""The ledger: offered = completed + refused by policy + dropped, by scene and in all; what is promised of it. Pure.
+
+What was not measured is None: neither 0 nor kept.
+"""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from tests.chaos.caller import Caller, Verdict
 
-UNKNOWN = -1  # of what was counted: nobody could say
 GAP_PROMISED_MS = 1500.0
 RESUMED_PROMISED = 0.99
 
@@ -22,9 +24,9 @@ class SceneResult:
     drops_allowed: bool = False  # a carrier that never returns
     counts_gap: bool = False  # a worker was killed: the gap is promised
     reconnects: bool = True
-    over_admitted: int = 0
-    leaked_slots: int = 0
-    drift: int = 0
+    over_admitted: int | None = None  # None: nobody knows
+    leaked_slots: int | None = None
+    drift: int | None = None
     freed_s: float = 0.0
     seconds: float = 0.0
     broken: list[str] = field(default_factory=list)  # promises of the scene's own that it broke
@@ -47,23 +49,34 @@ class SceneResult:
         return sum(caller.is_resumed is False for caller in self.callers)
 
     @property
+    def hit(self) -> list[Caller]:
+        """Those who lost their session, and were not let go by their carrier."""
+        return [caller for caller in self.callers if caller.fault_at_ms and not self.may_be_lost(caller)]
+
+    @property
     def gaps_ms(self) -> list[float]:
         return [gap for caller in self.callers if (gap := caller.gap_ms) is not None]
 
     @property
+    def unheard(self) -> int:
+        """Those who lost their session and heard nothing of another one."""
+        return sum(caller.gap_ms is None for caller in self.hit)
+
+    def may_be_lost(self, caller: Caller) -> bool:
+        return self.drops_allowed and caller.manner.may_be_lost
+
+    @property
     def unexpected_drops(self) -> list[Caller]:
-        return [
-            caller
-            for caller in self.callers
-            if caller.verdict is Verdict.DROPPED and not (self.drops_allowed and caller.manner.may_be_lost)
-        ]
+        return [caller for caller in self.callers if caller.verdict is Verdict.DROPPED and not self.may_be_lost(caller)]
 
     def add(self, other: "SceneResult") -> None:
         """The same scene, played again."""
+        is_first = not self.callers
         self.callers += other.callers
-        self.over_admitted = max(self.over_admitted, other.over_admitted)
-        self.leaked_slots = in_all(self.leaked_slots, other.leaked_slots)
-        self.drift = UNKNOWN if UNKNOWN in (self.drift, other.drift) else max(self.drift, other.drift)
+        for name, together in (("over_admitted", max), ("leaked_slots", sum), ("drift", max)):
+            mine, theirs = getattr(self, name), getattr(other, name)
+            known = theirs if is_first else measured([mine, theirs], together)
+            setattr(self, name, known)
         self.freed_s = max(self.freed_s, other.freed_s)
         self.seconds = round(self.seconds + other.seconds, 1)
         self.broken += other.broken
@@ -79,8 +92,10 @@ class SceneResult:
             "refused": self.count(Verdict.REFUSED),
             "dropped": self.count(Verdict.DROPPED),
             "dropped_as_expected": self.count(Verdict.DROPPED) - len(self.unexpected_drops),
+            "hit": len(self.hit),
             "resumed": self.resumed,
             "fresh": self.fresh,
+            "unheard": self.unheard,
             "gap_p50_ms": percentile(self.gaps_ms, 50),
             "gap_p95_ms": percentile(self.gaps_ms, 95),
             "over_admitted": self.over_admitted,
@@ -94,55 +109,80 @@ class SceneResult:
         }
 
 
-def in_all(*counts: int) -> int:
-    """Their sum; unknown if one is."""
-    return UNKNOWN if UNKNOWN in counts else sum(counts)
-
-
 def percentile(values: Iterable[float], percent: float) -> float | None:
     """Nearest rank; None of nothing."""
     ordered = sorted(values)
     return ordered[max(0, math.ceil(len(ordered) * percent / 100) - 1)] if ordered else None
 
 
+def measured(values: Sequence[int | None], together: Callable[[list[int]], int]) -> int | None:
+    """All of them together; None if there are none, or one of them is not known."""
+    known = [value for value in values if value is not None]
+    return together(known) if known and len(known) == len(values) else None
+
+
 def total(scenes: Sequence[SceneResult], logs_found: Sequence[str], reconnect_after_ms: float) -> dict[str, Any]:
-    """The whole run as one JSON object. A promise is kept (true), broken (false) or was not measured (null)."""
+    """The whole run as one JSON object."""
     played = [scene for scene in scenes if not scene.is_skipped]
-    gaps = {
-        path: [gap for scene in played if scene.counts_gap and scene.path == path for gap in scene.gaps_ms]
-        for path in ("relayed", "direct")
-    }
+    of_workers = [scene for scene in played if scene.counts_gap]
+    gaps = {path: gaps_of(scene for scene in of_workers if scene.path == path) for path in ("relayed", "direct")}
     counts = {verdict: sum(scene.count(verdict) for scene in played) for verdict in Verdict}
-    resumed, fresh = sum(scene.resumed for scene in played), sum(scene.fresh for scene in played)
+    unexpected = sum(len(scene.unexpected_drops) for scene in played)
     figures = {
         "offered": sum(scene.offered for scene in played),
         **{str(verdict): count for verdict, count in counts.items()},
-        "dropped_as_expected": counts[Verdict.DROPPED] - sum(len(scene.unexpected_drops) for scene in played),
-        "resumed": resumed,
-        "fresh": fresh,
-        "gap_p50_ms": percentile([gap for some in gaps.values() for gap in some], 50),
-        "gap_p95_ms": percentile([gap for some in gaps.values() for gap in some], 95),
-        **{f"gap_p95_ms_{path}": percentile(some, 95) for path, some in gaps.items()},
-        "over_admitted": max((scene.over_admitted for scene in played), default=0),
-        "leaked_slots": in_all(*(scene.leaked_slots for scene in played)),
-        "drift": in_all(*(scene.drift for scene in played)),
+        "dropped_as_expected": counts[Verdict.DROPPED] - unexpected,
+        "hit": sum(len(scene.hit) for scene in played),
+        "resumed": sum(scene.resumed for scene in played),
+        "fresh": sum(scene.fresh for scene in played),
+        "on_killed_workers": sum(len(scene.hit) for scene in of_workers),
+        "resumed_after_kill": sum(scene.resumed for scene in of_workers),
+        "gap_p50_ms": finite(percentile(gaps["relayed"] + gaps["direct"], 50)),
+        "gap_p95_ms": finite(percentile(gaps["relayed"] + gaps["direct"], 95)),
+        **{f"gap_p95_ms_{path}": finite(percentile(some, 95)) for path, some in gaps.items()},
+        "over_admitted": measured([scene.over_admitted for scene in played], max),
+        "leaked_slots": measured([scene.leaked_slots for scene in played], sum),
+        "drift": measured([scene.drift for scene in played], max),
     }
-    promises: dict[str, bool | None] = {
-        "ledger_balances": figures["offered"] == sum(counts.values()),
-        "none_dropped": not any(scene.unexpected_drops for scene in played),
-        "resumed": resumed >= RESUMED_PROMISED * (resumed + fresh) if resumed + fresh else None,
-        "gap_relayed": _is_kept(gaps["relayed"], GAP_PROMISED_MS),
-        "gap_direct": _is_kept(gaps["direct"], GAP_PROMISED_MS + reconnect_after_ms),
-        "never_over_admitted": figures["over_admitted"] == 0,
-        "no_slot_leaked": figures["leaked_slots"] == 0,
-        "no_drift": figures["drift"] == 0,
-        "clean_logs": not logs_found,
-        "scenes": not any(scene.broken for scene in played),
+    promises = {
+        "ledger_balances": figures["offered"] == sum(counts.values()) if figures["offered"] else None,
+        "none_dropped": unexpected == 0 if figures["offered"] else None,
+        "resumed": keeps_conversations(of_workers),
+        "gap_relayed": keeps_gap(gaps["relayed"], GAP_PROMISED_MS),
+        "gap_direct": keeps_gap(gaps["direct"], GAP_PROMISED_MS + reconnect_after_ms),
+        # looked for after every scene: one that could not be looked at is a promise broken
+        "never_over_admitted": figures["over_admitted"] == 0 if played else None,
+        "no_slot_leaked": figures["leaked_slots"] == 0 if played else None,
+        "no_drift": figures["drift"] == 0 if played else None,
+        "clean_logs": not logs_found if played else None,
+        "scenes": not any(scene.broken for scene in played) if played else None,
     }
-    is_kept = False not in promises.values()
-    return {**figures, "promises": promises, "kept": is_kept, "logs_found": list(logs_found)[:20]}
+    return {
+        **figures,
+        "promises": promises,
+        "not_measured": [name for name, is_kept in promises.items() if is_kept is None],
+        "skipped": [f"{scene.name} ({scene.path})" for scene in scenes if scene.is_skipped],
+        "kept": bool(played) and False not in promises.values(),
+        "logs_found": list(logs_found)[:20],
+    }
 
 
-def _is_kept(gaps: Sequence[float], promised_ms: float) -> bool | None:
+def gaps_of(scenes: Iterable[SceneResult]) -> list[float]:
+    """Of all who lost their session; whoever heard nothing of another one waits for ever."""
+    return [math.inf if caller.gap_ms is None else caller.gap_ms for scene in scenes for caller in scene.hit]
+
+
+def keeps_gap(gaps: Sequence[float], promised_ms: float) -> bool | None:
     worst = percentile(gaps, 95)
     return None if worst is None else worst <= promised_ms
+
+
+def keeps_conversations(scenes: Iterable[SceneResult]) -> bool | None:
+    """Of the calls on killed workers; one that cannot say is none that went on."""
+    hit = [caller for scene in scenes for caller in scene.hit]
+    return sum(caller.is_resumed is True for caller in hit) >= RESUMED_PROMISED * len(hit) if hit else None
+
+
+def finite(value: float | None) -> float | None:
+    """JSON has no word for what never came."""
+    return None if value is None or math.isinf(value) else value

@@ -15,7 +15,7 @@ SCENES: tuple[Scene, ...] = (
     *strangers.SCENES,
     *at_random.SCENES,
 )
-RANDOM_S = {True: 60.0, False: 300.0}  # on each path: ten minutes in all
+RANDOM_S = {True: 20.0, False: 300.0}  # on each path: ten minutes in all of a full run
 
 
 def scene_named(name: str) -> Scene:

@@ -139,6 +139,6 @@ def tell(result: SceneResult) -> str:
     row = result.to_dict()
     return (
         f"{row['offered']} offered, {row['completed']} completed, {row['refused']} refused, {row['dropped']} dropped, "
-        f"{row['resumed']} resumed, {row['fresh']} fresh, gap p95 {row['gap_p95_ms']}, "
+        f"{row['hit']} hit, {row['resumed']} resumed, {row['fresh']} fresh, gap p95 {row['gap_p95_ms']}, "
         f"leaked {row['leaked_slots']}, drift {row['drift']}, over {row['over_admitted']}, {row['seconds']} s"
     )

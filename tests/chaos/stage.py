@@ -25,6 +25,7 @@ from tests.fakes.tones import CALLERS
 AT_GATE_S = 45.0
 ENDS_S = 120.0
 FREE_AFTER_CRASH_S = 15.0
+SILENT, LISTENING = Manner(), Manner(hears_story=True)
 Say = Callable[[str], None]
 
 
@@ -77,7 +78,7 @@ class Stage:
         self, count: int, manners: Sequence[Manner] = (), *, over_s: float = 1.0
     ) -> AsyncIterator[list[Caller]]:
         """So many callers, come within `over_s`; half of them listen to a story unless other manners are given."""
-        given = manners or (Manner(), Manner(hears_story=True))
+        given = manners or (SILENT, LISTENING, LISTENING, SILENT)  # two workers in turn: each gets both kinds
         callers = []
         for manner, _ in zip(itertools.cycle(given), range(count), strict=False):
             callers.append(self.place(manner))

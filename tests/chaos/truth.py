@@ -33,9 +33,10 @@ class Truth:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
 
-    def take_over_admitted(self) -> int:
-        """The most since the last look."""
-        most, self.over_admitted = self.over_admitted, 0
+    def take_over_admitted(self) -> int | None:
+        """The most since the last look; None if no worker could be asked since."""
+        most, self.over_admitted = (self.over_admitted if self.samples else None), 0
+        self.samples = 0
         return most
 
     async def _watch(self) -> None:
@@ -75,20 +76,24 @@ class Truth:
 
     # -- when a scene is over
 
-    async def wait_for_slots(self, within_s: float) -> tuple[int, float]:
-        """Slots that are still taken with no call alive, after so long; and when the last one was given back."""
+    async def wait_for_slots(self, within_s: float) -> tuple[int | None, float]:
+        """Slots that are still taken with no call alive, after so long (None: nobody knows); and how long it took."""
         began = time.monotonic()
-        used = -1
+        used: int | None = None
         while time.monotonic() - began < within_s:
-            used = int((await self._fleet.fleet_figures()).get("used", -1))
+            used = (await self._fleet.fleet_figures()).get("used")
             if used == 0:
                 return 0, round(time.monotonic() - began, 1)
             await asyncio.sleep(0.2)
         return used, round(time.monotonic() - began, 1)
 
-    async def drift(self, within_s: float = 10.0) -> int:
-        """By how much Redis, memory and sockets disagree, and what the fleet itself says: 0, or what stays so long."""
-        began, drift = time.monotonic(), -1
+    async def drift(self, within_s: float = 10.0) -> int | None:
+        """By how much Redis, memory and sockets disagree, and what the fleet says itself: 0, or what stays so long.
+
+        None: somebody who has to be asked does not answer.
+        """
+        began = time.monotonic()
+        drift: int | None = None
         while time.monotonic() - began < within_s:
             drift = await self._drift_now()
             if drift == 0:
@@ -96,14 +101,19 @@ class Truth:
             await asyncio.sleep(0.3)
         return drift
 
-    async def _drift_now(self) -> int:
-        figures = await self._fleet.fleet_figures()
-        if not figures:
-            return -1
-        drift = abs(int(figures.get("drift", 0)))
-        for worker in await self._fleet.workers():
-            told = await self._ask(worker["address"], "sessions") if worker.get("fresh", True) else None
-            sessions = (told or {}).get("sessions", [])
+    async def _drift_now(self) -> int | None:
+        figures, workers = await self._fleet.fleet_figures(), await self._fleet.workers()
+        if not figures or not workers or figures.get("drift") is None:
+            return None
+        drift = abs(int(figures["drift"]))
+        for worker in workers:
+            if not worker["fresh"]:
+                drift += worker["used"]
+                continue
+            told = await self._ask(worker["address"], "sessions")
+            if told is None:
+                return None
+            sessions = told["sessions"]
             streams = sum(session["stream"] == "attached" for session in sessions)
             drift += abs(worker["used"] - len(sessions)) + abs(len(sessions) - streams)
         return drift

@@ -13,6 +13,8 @@ from tests.fakes.faults import Behaviour
 from tests.fakes.tones import recognise, voice
 
 SPEECH_RATE = 24000
+STORY_SENTENCES = 12  # 47 s at the pace of speech
+BUNDLED_WORDS = 100
 
 
 def answer(body: dict[str, Any]) -> tuple[str, dict[str, Any] | None]:
@@ -26,7 +28,7 @@ def answer(body: dict[str, Any]) -> tuple[str, dict[str, Any] | None]:
     if "which caller am i" in last.lower():
         return _who_calls(said), None
     if "bedtime story" in last.lower():
-        return " ".join(["Once upon a time there was a telephone that nobody could hang up."] * 30), None
+        return " ".join(["Once upon a time there was a telephone that nobody could hang up."] * STORY_SENTENCES), None
     if "what did i say first" in last.lower():
         earlier = [found[0] for text in said[:-1] if (found := re.search(r"caller \d+", text))]
         return (f"You said first: this is {earlier[0]}." if earlier else "I do not know."), None
@@ -81,11 +83,17 @@ def _chunks(body: dict[str, Any], text: str, tool: dict[str, Any] | None) -> Ite
         function = {"name": tool["name"], "arguments": json.dumps(tool["arguments"])}
         call = {"index": 0, "id": f"call_{len(body['messages'])}", "type": "function", "function": function}
         yield {**envelope, "choices": [_delta({"role": "assistant", "tool_calls": [call]})]}
-    for word in text.split():
-        yield {**envelope, "choices": [_delta({"content": f"{word} "})]}
+    for piece in _pieces(text):
+        yield {**envelope, "choices": [_delta({"content": f"{piece} "})]}
     yield {**envelope, "choices": [{**_delta({}), "finish_reason": "tool_calls" if tool else "stop"}]}
     usage = {"prompt_tokens": 10, "completion_tokens": len(text.split()), "total_tokens": 10 + len(text.split())}
     yield {**envelope, "choices": [], "usage": usage}
+
+
+def _pieces(text: str) -> list[str]:
+    """A short answer word by word; a long one, which a quick model bundles, sentence by sentence."""
+    words = text.split()
+    return words if len(words) <= BUNDLED_WORDS else re.findall(r"\S[^.]*\.?", text)
 
 
 def _delta(delta: dict[str, Any]) -> dict[str, Any]:

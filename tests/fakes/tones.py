@@ -72,10 +72,14 @@ def recognise(pcm: bytes, rate: int) -> str:
 
 
 def voice(text: str, rate: int, seconds_per_word: float = SECONDS_PER_WORD) -> bytes:
-    """The text as the fake voice says it: a tone as long as the text, at the pitch of the caller it names."""
+    """The text as the fake voice says it: a tone as long as the text, at the pitch of the caller it names.
+
+    A story is told at the pace of speech, however hurried the voice is otherwise.
+    """
     named = re.search(r"caller (\d+)", text)
     special = next((whose for words, whose in _SPECIAL_WORDS.items() if words in text.lower()), NOBODY)
-    return tone_of(int(named[1]) if named else special, rate, seconds_per_word * max(1, len(text.split())))
+    pace_s = max(seconds_per_word, SECONDS_PER_WORD) if special == STORY else seconds_per_word
+    return tone_of(int(named[1]) if named else special, rate, pace_s * max(1, len(text.split())))
 
 
 def tone_of(caller: int, rate: int, seconds: float) -> bytes:

@@ -49,9 +49,8 @@ async def test_behind_nginx_a_call_goes_straight_to_its_worker_or_through_a_gate
     assert "/ws/" not in logged, "tokens are in no log"
 
 
-@pytest.mark.parametrize(
-    ("sig", "within_ms"), [(signal.SIGKILL, 3_000), pytest.param(signal.SIGSTOP, 9_000, marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("sig", "within_ms"), [(signal.SIGKILL, 3_000), (signal.SIGSTOP, 9_000)])
 async def test_a_direct_call_whose_worker_dies_or_freezes_goes_on_when_its_carrier_reconnects(
     sig: signal.Signals, within_ms: int
 ) -> None:

@@ -1,7 +1,13 @@
-"""Every process of a fleet is replaced while calls are up and more of them come: no caller notices."""
+"""Every process of a fleet is replaced while calls are up and more of them come: no caller notices.
+
+The new processes are of another version than the old: versions that keep their records in different ways share the
+fleet while the restart goes on, after an update and when one is taken back.
+"""
 
 import asyncio
+import os
 from collections import Counter
+from pathlib import Path
 from uuid import uuid4
 
 import httpx2
@@ -11,10 +17,18 @@ from shared.carrier.call import place_call
 from shared.carrier.plan import Ask, CallPlan, Knobs, Wait, WaitForBot
 from shared.carrier.report import CallOutcome, CallReport
 from shared.cli.fleet import LocalFleet
+from shared.cli.fleet.environment import ROOT
+from shared.registry import open_registry
 from tests.fakes.providers import FakeProviders
 from tests.fakes.tones import caller_speech, heard_voices
 
 pytestmark = [pytest.mark.fleet, pytest.mark.slow]
+PREVIOUS_VERSION = Path(__file__).with_name("previous_version")
+
+
+def version(schema: int) -> dict[str, str]:
+    """The environment of a process that keeps records by this schema."""
+    return {"FLEET_SCHEMA": str(schema), "PYTHONPATH": os.pathsep.join([str(PREVIOUS_VERSION), str(ROOT)])}
 
 
 def talk(fleet: LocalFleet, number: int, stays_s: float) -> CallPlan:
@@ -47,19 +61,29 @@ async def hammer(url: str, until: asyncio.Event) -> Counter[int]:
     return statuses
 
 
-@pytest.mark.parametrize("media_path", ["relayed", "direct"])
-async def test_a_rolling_restart_under_calls_loses_none_and_refuses_none(media_path: str) -> None:
+@pytest.mark.parametrize(
+    ("media_path", "before", "after"), [("relayed", 1, 2), ("direct", 2, 1)], ids=["update, relayed", "back, direct"]
+)
+async def test_a_rolling_restart_under_calls_loses_none_and_refuses_none(
+    media_path: str, before: int, after: int
+) -> None:
     async with (
         FakeProviders() as providers,
         LocalFleet(
-            gateways=2, workers=2, env=providers.env, media_path=media_path, stop_within_s=30, ready_within_s=90
+            gateways=2,
+            workers=2,
+            env={**providers.env, **version(before)},
+            media_path=media_path,
+            stop_within_s=30,
+            ready_within_s=90,
         ) as fleet,
     ):
-        before = dict(fleet.children)
+        old = dict(fleet.children)
         is_over = asyncio.Event()
         hammering = asyncio.create_task(hammer(fleet.hangup_url, is_over))
         calls = [asyncio.create_task(place_call(talk(fleet, number, 20))) for number in (3, 5)]
         await asyncio.sleep(4)
+        fleet.env = {**providers.env, **version(after)}
         restarting = asyncio.create_task(fleet.rolling_restart())
         number = 6
         while not restarting.done():
@@ -67,10 +91,12 @@ async def test_a_rolling_restart_under_calls_loses_none_and_refuses_none(media_p
             number += 1
             await asyncio.sleep(8)
         await restarting
+        calls.append(asyncio.create_task(place_call(talk(fleet, number, 0.2))))
         is_over.set()
         reports: list[CallReport] = await asyncio.gather(*calls)
         statuses = await hammering
-        left = {name: await asyncio.wait_for(child.wait(), 15) for name, child in before.items() if name in REPLACED}
+        left = {name: await asyncio.wait_for(child.wait(), 15) for name, child in old.items() if name in REPLACED}
+        schemas = await schemas_of(fleet.redis_url, [report.call_uuid for report in reports])
     assert [report.outcome for report in reports] == [CallOutcome.COMPLETED] * len(reports), [
         report.to_dict() for report in reports if report.outcome is not CallOutcome.COMPLETED
     ]
@@ -81,6 +107,14 @@ async def test_a_rolling_restart_under_calls_loses_none_and_refuses_none(media_p
     assert set(statuses) == {200}, statuses
     assert statuses[200] > 100
     assert set(left.values()) == {0}, "each left when its calls were over"
+    assert (schemas[0], schemas[-1]) == (before, after), "the restart went from one version to the other"
+
+
+async def schemas_of(redis_url: str, call_ids: list[str]) -> list[int]:
+    registry = open_registry(redis_url)
+    records = [await registry.get(call_id) for call_id in call_ids]
+    await registry.close()
+    return [record.schema if record else 0 for record in records]
 
 
 REPLACED = {"gateway-1", "gateway-2", "worker-1", "worker-2", "housekeeping"}

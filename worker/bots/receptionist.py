@@ -26,7 +26,6 @@ from worker.pipeline.dtmf import DTMFRouter
 from worker.pipeline.offline.dialogue import CALL_BACK, FAREWELL, OPENING_HOURS
 from worker.pipeline.pickup import MuteAtPickUpStrategy
 from worker.pipeline.transport import SFVoPITransport
-from worker.pipeline.vad import SharedSileroVADAnalyzer
 
 GREETING = "Hello. Welcome to the Garden Restaurant. How can I help you?"
 KEYS = {"1": OPENING_HOURS, "0": CALL_BACK}
@@ -98,7 +97,7 @@ def build_pipeline(
         Pipeline(
             [
                 transport.input(),
-                services.make_stt(settings),
+                services.make_stt(settings, audio_passthrough=False),  # nobody behind it listens to audio
                 watch_checkpoints(),
                 user,
                 DTMFRouter(KEYS),  # behind `user`, which mutes interruptions too while it mutes the caller
@@ -109,16 +108,17 @@ def build_pipeline(
             ]
         ),
         params=PipelineParams(audio_in_sample_rate=RATE, audio_out_sample_rate=RATE, enable_metrics=True),
+        # each of these looks at every frame on its way through every processor; silence is the session's to notice
         enable_rtvi=False,
-        idle_timeout_secs=settings.idle_s,
+        enable_turn_tracking=False,
+        idle_timeout_secs=None,
         processor_unusable_policy=ProcessorUnusablePolicy.CANCEL,
     )
 
 
 def listening(deaf_at_pick_up: bool = True) -> LLMUserAggregatorParams:
-    """How turns are taken: voice activity starts one at once, a pause ends it. The VAD belongs here, nowhere else."""
+    """How turns are taken: voice activity, which the transport notices, starts one at once; a pause ends it."""
     return LLMUserAggregatorParams(
-        vad_analyzer=SharedSileroVADAnalyzer(),
         user_mute_strategies=[MuteAtPickUpStrategy()] if deaf_at_pick_up else [],
         user_turn_strategies=UserTurnStrategies(
             start=[VADUserTurnStartStrategy(), TranscriptionUserTurnStartStrategy()],

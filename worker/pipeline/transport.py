@@ -6,15 +6,17 @@ The stream outlives its sockets, so a pipeline above this transport lives throug
 the call's speaker; here frames become what the wire knows, and back.
 """
 
+import asyncio
 import audioop
 import time
 from typing import Any
 
 from loguru import logger
 from pipecat.audio.dtmf.types import KeypadEntry
-from pipecat.audio.utils import create_stream_resampler
+from pipecat.audio.vad.vad_analyzer import VADParams
 from pipecat.frames.frames import (
     AggregatedTextFrame,
+    BotSpeakingFrame,
     BotStoppedSpeakingFrame,
     CancelFrame,
     ClientConnectedFrame,
@@ -30,6 +32,9 @@ from pipecat.frames.frames import (
     StartFrame,
     TTSAudioRawFrame,
     TTSTextFrame,
+    UserMuteStartedFrame,
+    UserMuteStoppedFrame,
+    VADParamsUpdateFrame,
 )
 from pipecat.processors.frame_processor import FrameDirection, FrameProcessorSetup
 from pipecat.runner.types import RunnerArguments
@@ -37,14 +42,22 @@ from pipecat.transports.base_input import BaseInputTransport
 from pipecat.transports.base_output import BaseOutputTransport
 from pipecat.transports.base_transport import BaseTransport, TransportParams
 
+from shared.sfvopi.errors import DropReason
 from shared.sfvopi.g711 import decode
 from shared.sfvopi.messages import AudioCleared, CheckpointPlayed, DigitPressed, Event, MediaReceived
+from worker.pipeline.anatomy import has_speech_detection, is_audio_wanted_behind
+from worker.pipeline.ears import Ears
 from worker.pipeline.observer import CallObserver
+from worker.pipeline.resampler import Resampler
+from worker.pipeline.vad import EDGE_PARAMS
 from worker.providers import Service
 from worker.speaker import CHUNK_MS
 from worker.stream import CallStream
 from worker.turns import LOUD_RMS
 
+PIECE_MS = 100  # of the caller's audio, for what recognises it: every piece costs the same, however long it is
+MOST_UNHEARD_S = 5  # of the caller's audio that a busy pipeline may leave waiting
+BOT_SPEAKS_EVERY_S = 1.0  # Pipecat tells it five times a second, to everybody in the pipeline
 KEYS = {str(key.value): key for key in KeypadEntry}  # A-D, which few telephones have, are not among them
 
 
@@ -55,20 +68,27 @@ class SFVoPITransport(BaseTransport):
     gone for good: hung up, or not back within the reconnect window. A bot that handles neither is ended anyway.
     """
 
-    def __init__(self, stream: CallStream, params: TransportParams) -> None:
+    def __init__(self, stream: CallStream, params: TransportParams, vad: VADParams | None = EDGE_PARAMS) -> None:
         super().__init__()
         self.stream = stream
-        self._input = SFVoPIInput(self, params)
+        self._input = SFVoPIInput(self, params, vad)
         self._output = SFVoPIOutput(self, params)
         self._register_event_handler("on_client_connected")
         self._register_event_handler("on_client_disconnected")
         stream.handles_disconnect = lambda: bool(self._event_handlers["on_client_disconnected"].handlers)
 
     @classmethod
-    def for_call(cls, runner_args: RunnerArguments, params: TransportParams | None = None) -> "SFVoPITransport":
+    def for_call(
+        cls,
+        runner_args: RunnerArguments,
+        params: TransportParams | None = None,
+        *,
+        vad: VADParams | None = EDGE_PARAMS,
+    ) -> "SFVoPITransport":
         """The transport of the call that `runner_args` describe. `params` add filters, a mixer, a volume …
 
-        What the wire decides (rate out, chunks, audio on) is set here, whatever `params` say.
+        What the wire decides (rate out, chunks, audio on) is set here, whatever `params` say. Speech is noticed here,
+        by `vad`, unless something in the pipeline does it: an analyzer of the bot's own, or its speech recognition.
         """
         stream = getattr(runner_args, "websocket", None)
         if not isinstance(stream, CallStream):
@@ -83,7 +103,7 @@ class SFVoPITransport(BaseTransport):
             # audio waits for a stream that comes back; a dead peer is noticed by the socket, long before
             "audio_out_write_timeout_secs": stream.hold_s + 30,
         }
-        return cls(stream, given.model_copy(update=ours))
+        return cls(stream, given.model_copy(update=ours), vad)
 
     def input(self) -> "SFVoPIInput":
         return self._input
@@ -100,14 +120,24 @@ class SFVoPITransport(BaseTransport):
 
 
 class SFVoPIInput(BaseInputTransport):
-    """What the carrier sends, as frames."""
+    """What the carrier sends, as frames. Audio goes on in pieces, and what it says of the caller's speech with it."""
 
-    def __init__(self, transport: SFVoPITransport, params: TransportParams) -> None:
+    def __init__(self, transport: SFVoPITransport, params: TransportParams, vad: VADParams | None) -> None:
         super().__init__(params)
         self._transport = transport
         self._stream = transport.stream
-        self._resampler = create_stream_resampler(clear_after_secs=None)
-        self._receiver: Any = None
+        self._vad = vad
+        self._ears: Ears | None = None
+        self._resampler: Resampler | None = None
+        self._heard = bytearray()  # 16-bit PCM at the pipeline's rate, not yet pushed
+        self._something = asyncio.Event()  # to be pushed
+        self._piece_bytes = 0
+        self._tasks: list[asyncio.Task[None]] = []
+
+    @property
+    def detects_speech(self) -> bool:
+        """Whether speech is noticed here."""
+        return self._ears is not None
 
     async def setup(self, setup: FrameProcessorSetup) -> None:  # type: ignore[override]  # as Pipecat's own does
         await super().setup(setup)
@@ -118,14 +148,23 @@ class SFVoPIInput(BaseInputTransport):
             self._stream.watch.idle_seen = True
 
         pipeline.add_event_handler("on_idle_timeout", idle)
+        rate = self._stream.format.sample_rate
+        if rate != self.sample_rate:
+            self._resampler = Resampler(rate, self.sample_rate)
+        if self._vad is not None and not has_speech_detection(pipeline.pipeline):
+            heard_rate = self.sample_rate if self._params.audio_in_filter else rate
+            self._ears = Ears(heard_rate, self._vad, self._something.set, self.broadcast_frame)
+            self._piece_bytes = self.sample_rate * PIECE_MS // 1000 * 2
         self._stream.show_pipeline(pipeline)
 
     async def start(self, frame: StartFrame) -> None:
         await super().start(frame)
+        if self._ears is not None:
+            await self._ears.begin()
         await self._transport.tell_connected()
         await self.push_frame(ClientConnectedFrame())
-        if self._receiver is None:
-            self._receiver = self.create_task(self._receive())
+        if not self._tasks:
+            self._tasks = [self.create_task(self._push_heard()), self.create_task(self._receive())]
         await self.set_transport_ready(frame)
 
     async def stop(self, frame: EndFrame) -> None:
@@ -139,32 +178,72 @@ class SFVoPIInput(BaseInputTransport):
     async def cleanup(self) -> None:
         await super().cleanup()
         await self._stop_receiving()
+        if self._ears is not None:
+            await self._ears.close()
         await self._transport.cleanup()
 
     async def _stop_receiving(self) -> None:
-        receiver, self._receiver = self._receiver, None
-        if receiver is not None:
-            await self.cancel_task(receiver)
+        tasks, self._tasks = self._tasks, []
+        for task in tasks:
+            await self.cancel_task(task)
 
     def _create_audio_task(self) -> None:
-        if self._params.audio_in_filter:  # else frames go straight on: a queue and a task less per frame
-            super()._create_audio_task()
+        """Pipecat's queue and task for each frame are not needed: `_push_heard` does their work."""
 
     async def push_audio_frame(self, frame: InputAudioRawFrame) -> None:
-        if self._params.audio_in_filter:
-            await super().push_audio_frame(frame)
-        elif not self._paused and self._params.audio_in_passthrough:
+        if not self._paused and self._params.audio_in_passthrough:
             await self.push_frame(frame)
 
+    async def process_frame(self, frame: Frame, direction: FrameDirection) -> None:
+        await super().process_frame(frame, direction)
+        if self._ears is None:
+            return
+        if isinstance(frame, UserMuteStartedFrame | UserMuteStoppedFrame):
+            await self._ears.mute(isinstance(frame, UserMuteStartedFrame))
+        elif isinstance(frame, VADParamsUpdateFrame):
+            await self._ears.change(frame.params)
+
+    # -- the caller's audio
+
+    def _hear(self, event: MediaReceived) -> None:
+        """Called 50 times a second: whatever can wait for a piece of audio does."""
+        pcm = decode(event.payload, event.format)
+        if audioop.rms(pcm, 2) > LOUD_RMS:
+            self._stream.watch.caller_was_loud(time.monotonic())
+        if self._ears is not None and not self._params.audio_in_filter:
+            self._ears.hear(pcm)
+        self._heard += pcm if self._resampler is None else self._resampler.resample(pcm)
+        if len(self._heard) >= self._piece_bytes or self._params.audio_in_filter:
+            self._something.set()
+            if len(self._heard) > MOST_UNHEARD_S * self.sample_rate * 2:  # late audio is worth less than new audio
+                del self._heard[: len(pcm)]
+                self._stream.watch.dropped(DropReason.FLOOD)
+
+    async def _push_heard(self) -> None:
+        while True:
+            await self._something.wait()
+            self._something.clear()
+            pcm, self._heard = bytes(self._heard), bytearray()
+            if pcm and self._params.audio_in_filter:
+                pcm = await self._params.audio_in_filter.filter(pcm)
+                if self._ears is not None:
+                    self._ears.hear(pcm)
+            if pcm:
+                await self.push_audio_frame(InputAudioRawFrame(audio=pcm, sample_rate=self.sample_rate, num_channels=1))
+            if self._ears is not None:
+                await self._ears.announce()  # behind the audio that it was found in
+
+    # -- everything else
+
     async def _receive(self) -> None:
-        async for event in self._stream.events():
+        async for event in self._stream.events(self._hear):
             await self._receive_one(event)
         await self._transport.tell_disconnected()
 
     async def _receive_one(self, event: Event) -> None:
         match event:
-            case MediaReceived():
-                await self._receive_audio(event)
+            case MediaReceived():  # from before anybody listened
+                self._hear(event)
             case DigitPressed():
                 self._stream.watch.digit(event.digit)
                 key = KEYS.get(event.digit)
@@ -177,16 +256,6 @@ class SFVoPIInput(BaseInputTransport):
                 message = {"event": "playedStream", "name": event.name}
                 await self.broadcast_frame(InputTransportMessageFrame, message=message)
 
-    async def _receive_audio(self, event: MediaReceived) -> None:
-        pcm = decode(event.payload, event.format)
-        if audioop.rms(pcm, 2) > LOUD_RMS:
-            self._stream.watch.caller_was_loud(time.monotonic())
-        if event.format.sample_rate != self.sample_rate:
-            pcm = await self._resampler.resample(pcm, event.format.sample_rate, self.sample_rate)
-            if not pcm:
-                return
-        await self.push_audio_frame(InputAudioRawFrame(audio=pcm, sample_rate=self.sample_rate, num_channels=1))
-
 
 class SFVoPIOutput(BaseOutputTransport):
     """Frames, as what we send to the carrier."""
@@ -197,6 +266,13 @@ class SFVoPIOutput(BaseOutputTransport):
         self._stream = transport.stream
         self._speaker = transport.stream.speaker
         self._is_interrupting = False
+        self._is_muted = False
+        self._told_at = 0.0
+        self._keeps_audio = False
+
+    async def setup(self, setup: FrameProcessorSetup) -> None:  # type: ignore[override]  # as Pipecat's own does
+        await super().setup(setup)
+        self._keeps_audio = not is_audio_wanted_behind(self, setup.pipeline_worker.pipeline)
 
     async def start(self, frame: StartFrame) -> None:
         await super().start(frame)
@@ -215,6 +291,8 @@ class SFVoPIOutput(BaseOutputTransport):
         if isinstance(frame, InterruptionFrame):
             await self._interrupt(frame, direction)
             return
+        if isinstance(frame, UserMuteStartedFrame | UserMuteStoppedFrame):
+            self._is_muted = isinstance(frame, UserMuteStartedFrame)
         if isinstance(frame, TTSAudioRawFrame):
             self._stream.watch.turns.tts_spoke(time.monotonic())
             self._stream.watch.providers.lives(Service.TTS)
@@ -231,7 +309,17 @@ class SFVoPIOutput(BaseOutputTransport):
         finally:
             self._is_interrupting = False
 
+    async def broadcast_frame(self, frame_cls: type[Frame], **fields: Any) -> None:
+        if frame_cls is BotSpeakingFrame and not self._is_muted:  # a mute may end with it
+            now = time.monotonic()
+            if now - self._told_at < BOT_SPEAKS_EVERY_S:
+                return
+            self._told_at = now
+        await super().broadcast_frame(frame_cls, **fields)
+
     async def push_frame(self, frame: Frame, direction: FrameDirection = FrameDirection.DOWNSTREAM) -> None:
+        if self._keeps_audio and isinstance(frame, OutputAudioRawFrame):
+            return
         if direction is FrameDirection.DOWNSTREAM:  # text comes by here when its audio has been said
             if isinstance(frame, TTSTextFrame):
                 spaced = frame.includes_inter_frame_spaces

@@ -16,10 +16,13 @@ from pipecat.audio.vad.vad_analyzer import VADAnalyzer, VADParams
 # 100 ms of speech start a turn: a caller who barges in is heard soon, a click is not. The stock min_volume (0.6)
 # sits behind a 400 ms loudness window and costs 100 ms at each barge-in; Silero's own confidence suffices.
 PHONE_PARAMS = VADParams(confidence=0.7, start_secs=0.1, stop_secs=0.2, min_volume=0.3)
+# The same for the transport, which leaves the loudness out altogether.
+EDGE_PARAMS = VADParams(confidence=0.7, start_secs=0.1, stop_secs=0.2, min_volume=0)
 
 
 @cache
-def _shared_model() -> SileroOnnxModel:
+def shared_model() -> SileroOnnxModel:
+    """The process' one session; of a stream's state it holds none."""
     path = files("pipecat.audio.vad.data").joinpath("silero_vad.onnx")
     return SileroOnnxModel(str(path), force_onnx_cpu=True)
 
@@ -33,7 +36,7 @@ class _StreamModel(SileroOnnxModel):
     """One stream's state over the shared session."""
 
     def __init__(self) -> None:
-        shared = _shared_model()
+        shared = shared_model()
         self.session = shared.session
         self.sample_rates = shared.sample_rates
         self.reset_states()
@@ -56,4 +59,4 @@ class SharedSileroVADAnalyzer(SileroVADAnalyzer):
 
 def warm_up() -> None:
     """Load the model now rather than during the first call."""
-    _shared_model()
+    shared_model()

@@ -125,10 +125,11 @@ SYMPTOMS: tuple[Symptom, ...] = (
         "the bot talks over the caller and cannot be interrupted",
         (
             Clue(
-                "VAD is not wired: vad_analyzer= on the transport is ignored by Pipecat without a word",
+                "VAD is not wired: the bot gives vad=None to its transport, or audio_passthrough=False to the "
+                "recognition before its own VAD; vad_analyzer= on TransportParams is ignored without a word",
                 "worker log at start, level error: `no speech detection (VAD) is wired in this bot`; doctor's check "
                 "`bot` of that bot; no `interrupted` in the timeline",
-                "LLMUserAggregatorParams(vad_analyzer=SharedSileroVADAnalyzer())",
+                "SFVoPITransport.for_call(runner_args), which notices speech unless the bot has a VAD of its own",
             ),
             Clue(
                 "the interruption is seen but late",

@@ -87,36 +87,43 @@ async def one_outcome_each(stage: Stage, call_ids: list[str]) -> None:
 
 SCENES = [
     Scene(
-        name="hangups", what="lost, late, doubled, before the close", play=hangups, calls=5, quick_paths=("relayed",)
+        name="hangups",
+        what="lost, late, doubled, before the close",
+        play=hangups,
+        calls=10,
+        rounds=2,
+        quick_paths=("relayed",),
     ),
     Scene(
         name="answered twice",
         what="primary and fallback at once, then again",
         play=answered_twice,
-        calls=4,
-        rounds=1,
+        calls=6,
+        rounds=2,
         quick_paths=("direct",),
     ),
     Scene(
         name="carrier reconnects",
         what="with the same stream id, with a new one, from a half-open socket",
         play=comes_back,
-        calls=6,
+        calls=9,
+        rounds=2,
+        quick_paths=("relayed",),
     ),
     Scene(
         name="carrier never returns",
         what="what carried the stream dies, and nobody reconnects",
         play=never_comes_back,
-        calls=4,
-        rounds=1,
+        calls=6,
+        quick_paths=("direct",),
         drops_allowed=True,
     ),
     Scene(
         name="slow consumers",
         what="half the carriers read nothing for 5 s",
         play=reads_slowly,
-        calls=6,
-        rounds=1,
+        calls=8,
+        rounds=2,
         quick_paths=("relayed",),
     ),
 ]

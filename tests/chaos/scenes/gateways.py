@@ -51,11 +51,18 @@ async def reload_nginx(stage: Stage, scale: Scale) -> None:
 
 
 SCENES = [
-    Scene(name="gateway killed", what="kill -9, and another one is started", play=kill_gateway),
+    Scene(
+        name="gateway killed",
+        what="kill -9, and another one is started",
+        play=kill_gateway,
+        rounds=3,
+        quick_paths=("relayed",),
+    ),
     Scene(
         name="nginx killed",
         what="kill -9, and started again",
         play=kill_nginx,
+        rounds=3,
         paths=("direct",),
         quick_paths=("direct",),
     ),
@@ -63,9 +70,8 @@ SCENES = [
         name="nginx reloaded",
         what="SIGHUP under calls",
         play=reload_nginx,
+        calls=6,
         paths=("direct",),
         quick_paths=("direct",),
-        calls=4,
-        rounds=1,
     ),
 ]

@@ -37,7 +37,7 @@ async def killed(stage: Stage, scale: Scale) -> None:
     async def come() -> None:
         await redis.start()
 
-    await away(stage, scale, redis.kill, come, scale.of(30, 5))
+    await away(stage, scale, redis.kill, come, scale.of(30, 4))
 
 
 async def frozen(stage: Stage, scale: Scale) -> None:
@@ -49,7 +49,7 @@ async def frozen(stage: Stage, scale: Scale) -> None:
     async def come() -> None:
         redis.thaw()
 
-    await away(stage, scale, go, come, scale.of(30, 5))
+    await away(stage, scale, go, come, scale.of(30, 4))
 
 
 async def slow(stage: Stage, scale: Scale) -> None:
@@ -61,7 +61,7 @@ async def slow(stage: Stage, scale: Scale) -> None:
     async def come() -> None:
         redis.speed_up()
 
-    await away(stage, scale, go, come, scale.of(20, 5))
+    await away(stage, scale, go, come, scale.of(20, 4))
 
 
 async def restarted_empty(stage: Stage, scale: Scale) -> None:
@@ -81,28 +81,40 @@ async def failed_over(stage: Stage, scale: Scale) -> None:
 
 
 SCENES = [
-    Scene(name="Redis killed", what="gone for 30 s (quick: 5 s), back empty", play=killed, calls=6),
+    Scene(
+        name="Redis killed",
+        what="gone for 30 s (quick: 4 s), back empty",
+        play=killed,
+        calls=8,
+        quick_paths=("direct",),
+    ),
     Scene(
         name="Redis frozen",
-        what="SIGSTOP for 30 s (quick: 5 s)",
+        what="SIGSTOP for 30 s (quick: 4 s)",
         play=frozen,
-        calls=6,
+        calls=8,
         quick_paths=("relayed",),
     ),
     Scene(
         name="Redis slow",
         what="1 s per command, through a proxy",
         play=slow,
-        calls=6,
+        calls=8,
         quick_paths=("direct",),
     ),
-    Scene(name="Redis restarted empty", what="killed, and at once back", play=restarted_empty, calls=6),
+    Scene(
+        name="Redis restarted empty",
+        what="killed, and at once back",
+        play=restarted_empty,
+        calls=8,
+        rounds=2,
+        quick_paths=("relayed",),
+    ),
     Scene(
         name="Sentinel fail-over",
         what="the master is killed, the sentinel makes a master of its replica",
         play=failed_over,
-        calls=6,
-        rounds=1,
+        calls=8,
         quick_paths=("relayed",),
         has_sentinel=True,
     ),

@@ -18,7 +18,7 @@ class Scene:
     paths: tuple[str, ...] = BOTH
     quick_paths: tuple[str, ...] = BOTH
     calls: int = 8
-    rounds: int = 2  # in a full run
+    rounds: int = 1  # in a full run
     needs: tuple[str, ...] = ()  # options of the local fleet without which it cannot be played
     needs_settings: tuple[str, ...] = ()
     has_sentinel: bool = False  # a fleet of its own

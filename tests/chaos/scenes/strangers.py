@@ -95,12 +95,17 @@ async def burst(stage: Stage, scale: Scale) -> None:
 
 SCENES = [
     Scene(
-        name="bad tokens", what="junk, forged, expired, replayed, of ended calls", play=bad_tokens, calls=4, rounds=1
+        name="bad tokens",
+        what="junk, forged, expired, replayed, of ended calls",
+        play=bad_tokens,
+        calls=6,
+        quick_paths=("direct",),
     ),
     Scene(
         name="burst",
         what="six calls more than there are slots, within half a second",
         play=burst,
+        rounds=3,
         quick_paths=("relayed",),
     ),
 ]

@@ -7,7 +7,7 @@ from tests.chaos.caller import Manner
 from tests.chaos.scenes.scene import Scale, Scene
 from tests.chaos.stage import Stage
 
-RESUMES_S = 3.0
+RESUMES_S = 2.0
 WATCHDOG_S = 3.0
 RELAYED = ("relayed",)
 
@@ -38,7 +38,7 @@ async def freeze_unwatched(stage: Stage, scale: Scale) -> None:
     async with stage.calls(scale.calls):
         at_ms = stage.fleet.signal(name, signal.SIGSTOP)
         stage.mark(await stage.callers_at(name), at_ms)
-        await asyncio.sleep(scale.of(20, 8))
+        await asyncio.sleep(scale.of(20, 6))
         stage.fleet.signal(name, signal.SIGCONT)
         await stage.settle(RESUMES_S)
     stage.fleet.signal(name, signal.SIGTERM)
@@ -95,44 +95,58 @@ async def clock_off(stage: Stage, scale: Scale) -> None:
     async with stage.calls(scale.calls):
         killed, _ = await stage.hit_worker(signal.SIGKILL)
         await stage.settle(RESUMES_S)
-    for name in {gateway, worker, killed}:
+    names = sorted({gateway, worker, killed})
+    for name in names:
         stage.fleet.signal(name, signal.SIGTERM)
         await stage.fleet.until_ended(name, within_s=10)
-        await stage.fleet.start_again(name)
+    await stage.fleet.start_again(*names)  # all at once: the fleet is ready when all of it is
 
 
 SCENES = [
-    Scene(name="worker killed", what="kill -9 under its calls", play=kill, counts_gap=True, rounds=4),
+    Scene(
+        name="worker killed",
+        what="kill -9 under its calls",
+        play=kill,
+        rounds=8,
+        counts_gap=True,
+    ),
     Scene(
         name="worker frozen",
         what="SIGSTOP, and its watchdog kills it",
         play=freeze_watched,
+        rounds=2,
+        quick_paths=("relayed",),
         needs_settings=("SFVOPI_WATCHDOG_S",),
     ),
     Scene(
         name="worker frozen, no watchdog",
-        what="SIGSTOP for 20 s (quick: 8 s), then SIGCONT",
+        what="SIGSTOP for 20 s (quick: 6 s), then SIGCONT",
         play=freeze_unwatched,
-        calls=6,
-        rounds=1,
+        calls=8,
+        quick_paths=("direct",),
         needs_settings=("SFVOPI_WATCHDOG_S",),
     ),
-    Scene(name="workers drained in turn", what="SIGTERM to each, with replacement", play=drain_in_turn, calls=6),
+    Scene(
+        name="workers drained in turn",
+        what="SIGTERM to each, with replacement",
+        play=drain_in_turn,
+        calls=8,
+        rounds=2,
+        quick_paths=("relayed",),
+    ),
     Scene(
         name="rolling restart",
         what="every process, one after another, under load",
         play=rolling_restart,
         calls=6,
-        rounds=1,
-        quick_paths=("relayed",),
+        quick_paths=("direct",),
         needs=("gateways",),
     ),
     Scene(
         name="clock off",
         what="one worker 5 min ahead, one gateway 5 min behind; then a worker is killed",
         play=clock_off,
-        calls=6,
-        rounds=1,
+        calls=8,
         quick_paths=("relayed",),
     ),
 ]

@@ -8,6 +8,7 @@ import wave
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import websockets
@@ -15,7 +16,7 @@ import websockets
 from gateway.hold_music import RATE, compose
 from gateway.prompt import HOLD_FRAME_S, read_hold_prompt
 from shared.calls.outcome import Reason
-from shared.calls.state import CallState
+from shared.calls.state import CallEvent, CallState
 from shared.registry import MemoryRegistry
 from shared.registry.endings import end_call
 from shared.sfvopi.formats import AudioFormat
@@ -324,6 +325,67 @@ async def test_a_worker_that_refuses_gives_the_caller_back_to_his_place(full_hou
         worker.refuse_with = None
         await full_house.until(lambda: worker.streams and worker.streams[0].received == [START])
         await full_house.until(lambda: caller.heard == ["music", "clear"])
+
+
+async def test_a_new_call_that_no_worker_takes_waits_in_line_though_it_has_a_slot(
+    open_house: Any, prompts: Any
+) -> None:
+    house = await open_house(**prompts, heartbeat_s=0.1)
+    worker, other = await house.start_worker("w1", capacity=2), await house.start_worker("w2", capacity=2)
+    worker.refuse_with = other.refuse_with = 503  # the registry knows of free slots, they know better
+    url = (await house.answer("c-1")).url
+    assert await waiting(house) == []
+    async with on_the_line(house, url) as caller:
+        await house.until(lambda: caller.said.count("music") > 3)
+        assert house.metric("sfvopi_held_calls") == 1
+        worker.refuse_with = other.refuse_with = None
+        await house.until(lambda: [*worker.streams, *other.streams])
+        await house.until(lambda: caller.heard == ["music", "clear"])
+        assert await state_of(house, "c-1") == (CallState.ACTIVE, "")
+        assert await house.used_slots() == 1
+
+
+async def test_a_new_call_whose_worker_has_gone_waits_for_the_next(open_house: Any, prompts: Any) -> None:
+    house = await open_house(**prompts, heartbeat_s=0.1)
+    await house.start_worker("w1", capacity=2)
+    url = (await house.answer("c-1")).url
+    await house.registry.remove_worker("w1")
+    async with on_the_line(house, url) as caller:
+        await house.until(lambda: caller.said.count("music") > 3)
+        worker = await house.start_worker("w2", capacity=2)
+        await house.until(lambda: worker.streams)
+        await house.until(lambda: caller.heard == ["music", "clear"])
+
+
+@pytest.mark.parametrize("policy", ["busy", "reject"])
+async def test_who_may_not_wait_is_refused_when_no_worker_takes_the_call(
+    open_house: Any, prompts: Any, policy: str
+) -> None:
+    house = await open_house(**{**prompts, "overflow": policy})
+    (await house.start_worker("w1", capacity=2)).refuse_with = 503
+    url = (await house.answer("c-1")).url
+    assert await house.status_of(url) == 503
+    assert await waiting(house) == []
+
+
+async def test_nginx_is_told_to_bring_a_call_here_that_a_worker_did_not_take_if_it_may_wait(
+    open_house: Any, prompts: Any
+) -> None:
+    house = await open_house(**prompts)
+    workers = [await house.start_worker(name, capacity=2) for name in ("w1", "w2")]
+    addresses = [f"127.0.0.1:{worker.server.port}" for worker in workers]
+    path = urlsplit((await house.answer("c-1")).url).path
+
+    async def route(failed: str = "") -> str:
+        answered = await house.inner.get("/route", headers={"X-Original-URI": path, "X-Failed-Worker": failed})
+        return str(answered.headers["x-worker"])
+
+    first = await route()
+    assert first in addresses
+    assert await route(first) not in addresses
+    await house.registry.occupy("c-1", "w1", 60_000)
+    await house.registry.move("c-1", CallEvent.ATTACH, {"worker_id": "w1"})
+    assert await route(addresses[0]) == addresses[1], "a live call goes straight to another worker"
 
 
 async def test_a_stream_that_comes_again_takes_the_place_of_the_one_before(full_house: Any) -> None:

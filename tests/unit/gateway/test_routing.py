@@ -1,10 +1,12 @@
 """Where a stream goes: the decision by itself."""
 
+from dataclasses import replace
+
 import pytest
 
 from gateway.admission import IN_LINE
 from gateway.routing import AnswerHere, Hold, Refused, Route, decide, decide_without_registry
-from shared.calls.record import CallRecord
+from shared.calls.record import HELD_DETAIL, CallRecord
 from shared.calls.state import CallState
 from shared.fleet.worker import WorkerRecord, WorkerState, WorkerView
 from shared.sfvopi.closing import Refusal
@@ -87,6 +89,12 @@ def test_a_caller_in_line_is_held_until_he_has_a_worker_or_it_is_too_late(state:
     assert decide(HELD, record(state), [worker("w1")], NOW) == Hold(record(state))
     late = decide(HELD, record(state), [worker("w1")], HELD.attach_by_ms + 1)
     assert late == Refused(Refusal.FORBIDDEN, "not_attached_in_time")
+
+
+def test_a_call_that_was_put_into_line_is_held_whatever_its_token_promised() -> None:
+    waiting = replace(record(CallState.RINGING), detail=HELD_DETAIL)
+    for at_ms in (NOW, TOKEN.attach_by_ms + 1):
+        assert decide(TOKEN, waiting, [worker("w1")], at_ms) == Hold(waiting)
 
 
 @pytest.mark.parametrize("state", [CallState.ACTIVE, CallState.DETACHED])

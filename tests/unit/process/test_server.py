@@ -124,3 +124,65 @@ async def test_stopping_closes_open_streams(served: tuple[Server, Health]) -> No
         with pytest.raises(websockets.ConnectionClosed):
             await stream.recv()
     assert server.open_connections == 0
+
+
+class Listening:
+    """An application that is told of texts as they are read, from some moment on."""
+
+    def __init__(self) -> None:
+        self.heard: list[object] = []
+        self.begin = asyncio.Event()
+        self.code: object = None
+
+    async def __call__(self, websocket: WebSocket) -> None:
+        await websocket.accept()
+        await self.begin.wait()
+        websocket.scope["state"]["listen"](self.heard.append)
+        while (message := await websocket.receive())["type"] != "websocket.disconnect":
+            self.heard.append(message.get("text") or message.get("bytes"))
+        self.code = message["code"]
+
+
+@pytest.fixture
+async def listening() -> AsyncIterator[tuple[Listening, str]]:
+    app = Listening()
+    server = await serve(Starlette(routes=[WebSocketRoute("/", app.__call__)]), "127.0.0.1", 0)
+    yield app, f"ws://127.0.0.1:{server.port}/"
+    await server.stop()
+
+
+async def heard(app: Listening, count: int) -> list[object]:
+    async with asyncio.timeout(5):
+        while len(app.heard) < count:
+            await asyncio.sleep(0.005)
+    return app.heard
+
+
+async def test_a_listener_hears_every_text_once_and_in_order_what_came_before_it_too(
+    listening: tuple[Listening, str],
+) -> None:
+    app, url = listening
+    async with websockets.connect(url) as stream:
+        for number in range(50):
+            await stream.send(f"{number}")
+        await asyncio.sleep(0.05)
+        app.begin.set()
+        for number in range(50, 200):
+            await stream.send(f"{number}")
+        await stream.send(["frag", "ment", "ed"])
+        await stream.send(b"bytes")
+        await stream.send("the last")
+        assert await heard(app, 203) == [*map(str, range(200)), "fragmented", b"bytes", "the last"]
+
+
+async def test_a_listener_is_not_given_what_is_no_text(listening: tuple[Listening, str]) -> None:
+    app, url = listening
+    app.begin.set()
+    async with websockets.connect(url) as stream:
+        await stream.send("before")
+        await heard(app, 1)
+        await stream.send(b"\xff\xfe", text=True)
+        async with asyncio.timeout(5):
+            await stream.wait_closed()
+        assert stream.close_code == 1007
+    assert app.heard == ["before"]

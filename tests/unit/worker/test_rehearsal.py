@@ -7,6 +7,8 @@ from pipecat.pipeline.pipeline import Pipeline
 from pipecat.pipeline.worker import PipelineParams, PipelineWorker
 from pipecat.processors.aggregators.llm_context import LLMContext
 from pipecat.processors.aggregators.llm_response_universal import LLMContextAggregatorPair, LLMUserAggregatorParams
+from pipecat.services.settings import STTSettings
+from pipecat.services.stt_service import STTService
 from pipecat.transports.base_transport import TransportParams
 from pipecat.turns.user_turn_strategies import ExternalUserTurnStrategies
 from pipecat.workers.runner import WorkerRunner
@@ -28,9 +30,9 @@ class NoVad(VADAnalyzer):
         return 0.0
 
 
-def bot_with(user_params=None, transport_params=None, seen=None):
+def bot_with(user_params=None, transport_params=None, seen=None, stt=(), **options):
     async def bot(runner_args):
-        transport = SFVoPITransport.for_call(runner_args, transport_params)
+        transport = SFVoPITransport.for_call(runner_args, transport_params, **options)
 
         @transport.event_handler("on_client_connected")
         async def connected(_, __):
@@ -40,7 +42,7 @@ def bot_with(user_params=None, transport_params=None, seen=None):
             seen.append(runner_args.body["rehearsal"])
         user, assistant = LLMContextAggregatorPair(LLMContext(), user_params=user_params)
         worker = PipelineWorker(
-            Pipeline([transport.input(), user, transport.output(), assistant]),
+            Pipeline([transport.input(), *stt, user, transport.output(), assistant]),
             params=PipelineParams(audio_in_sample_rate=8000, audio_out_sample_rate=8000),
             enable_rtvi=False,
         )
@@ -61,12 +63,26 @@ async def test_a_bot_whose_service_decides_on_turns_hears():
     assert (await rehearse("b", bot_with(params), PLAN)).hears
 
 
-async def test_vad_on_the_transport_is_called_out_loudly():
+async def test_a_bot_that_says_nothing_of_vad_hears():
+    assert (await rehearse("b", bot_with(), PLAN)).hears
+
+
+async def test_vad_on_the_transports_parameters_alone_is_called_out_loudly():
     """Pipecat ignores it without a word: the bot talks over its callers, and nothing says why."""
     with structlog.testing.capture_logs() as lines:
-        done = await rehearse("b", bot_with(None, TransportParams(vad_analyzer=NoVad())), PLAN)
+        done = await rehearse("b", bot_with(None, TransportParams(vad_analyzer=NoVad()), vad=None), PLAN)
     assert (done.fault, done.hears) == ("", False)
     assert [line["event"] for line in lines if line["log_level"] == "error"] == [VAD_REMEDY]
+
+
+async def test_a_vad_that_no_audio_reaches_does_not_hear():
+    class Recognition(STTService):
+        def run_stt(self, audio):
+            raise NotImplementedError
+
+    deaf = Recognition(audio_passthrough=False, settings=STTSettings(model=None, language=None))
+    bot = bot_with(LLMUserAggregatorParams(vad_analyzer=NoVad()), stt=[deaf], vad=None)
+    assert not (await rehearse("b", bot, PLAN)).hears
 
 
 async def test_a_bot_is_told_that_it_is_a_rehearsal_and_nobody_connects():

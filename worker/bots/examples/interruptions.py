@@ -1,8 +1,8 @@
 """Interruptions: a speaker who can be stopped, and one sentence that cannot.
 
 When the caller begins to speak, Pipecat sends an `InterruptionFrame` down the pipeline, what is queued is dropped,
-and the wire gets a `clearAudio`; the carrier's `clearedAudio` comes back as an `InputTransportMessageFrame`. Without
-a VAD in the right place none of this happens, and nothing says so. Speech with `interruptible = False` is kept.
+and the wire gets a `clearAudio`; the carrier's `clearedAudio` comes back as an `InputTransportMessageFrame`. The
+transport notices that the caller speaks. Speech with `interruptible = False` is kept.
 """
 
 from pipecat.frames.frames import (
@@ -25,7 +25,6 @@ from pipecat.workers.runner import WorkerRunner
 
 from worker.pipeline.services import current_settings, make_tts
 from worker.pipeline.transport import SFVoPITransport
-from worker.pipeline.vad import SharedSileroVADAnalyzer
 
 NOTICE = "This sentence is the law, and you will hear it to its end."
 STORY = "This is a very long story that nobody wants to hear to its end. " * 6
@@ -57,10 +56,7 @@ async def bot(runner_args: RunnerArguments) -> None:
         start=[VADUserTurnStartStrategy()],
         stop=[SpeechTimeoutUserTurnStopStrategy(user_speech_timeout=0.4, wait_for_transcript=False)],
     )
-    user, _ = LLMContextAggregatorPair(
-        LLMContext(),
-        user_params=LLMUserAggregatorParams(vad_analyzer=SharedSileroVADAnalyzer(), user_turn_strategies=turns),
-    )
+    user, _ = LLMContextAggregatorPair(LLMContext(), user_params=LLMUserAggregatorParams(user_turn_strategies=turns))
     pipeline = PipelineWorker(
         Pipeline([transport.input(), user, StopsWhenAsked(), make_tts(current_settings()), transport.output()]),
         params=PipelineParams(audio_in_sample_rate=8000, audio_out_sample_rate=8000),

@@ -17,9 +17,13 @@ S = TypeVar("S")
 log = get_logger(__name__)
 
 
-def make_stt(settings: WorkerSettings) -> STTService:
-    """The speech recognition of one call. Raises `SettingsError` with what to do."""
-    return _make(STT, settings)
+def make_stt(settings: WorkerSettings, *, audio_passthrough: bool = True) -> STTService:
+    """The speech recognition of one call. Raises `SettingsError` with what to do.
+
+    `audio_passthrough=False` when nobody behind it needs the caller's audio (no VAD, turn analyzer or recorder of the
+    bot's own): each processor that audio passes costs as much as the recognition's part of it.
+    """
+    return _make(STT, settings, audio_passthrough=audio_passthrough)
 
 
 def make_llm(settings: WorkerSettings) -> LLMService[Any]:
@@ -65,10 +69,10 @@ def _make_one_of_each(settings: WorkerSettings) -> None:
     vad.warm_up()
 
 
-def _make(kind: Kind[S], settings: WorkerSettings) -> S:
+def _make(kind: Kind[S], settings: WorkerSettings, **options: Any) -> S:
     service = _choose(kind, settings)
     try:
-        return service.make(settings)
+        return service.make(settings, **options)
     except ImportError as error:
         raise SettingsError(
             f"{kind.variable}={service.name} needs what is not installed ({error}): "

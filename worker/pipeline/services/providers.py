@@ -18,20 +18,24 @@ ELEVENLABS_VOICE = "21m00Tcm4TlvDq8ikWAM"
 OPENAI_VOICE = "alloy"
 
 
-def deepgram_stt(settings: WorkerSettings) -> STTService:
+def deepgram_stt(settings: WorkerSettings, **options: Any) -> STTService:
     from worker.pipeline.services.deepgram import DeepgramSTTService
 
-    return DeepgramSTTService(api_key=settings.deepgram_api_key.get_secret_value(), base_url=settings.deepgram_url)
+    return DeepgramSTTService(
+        api_key=settings.deepgram_api_key.get_secret_value(), base_url=settings.deepgram_url, **options
+    )
 
 
-def elevenlabs_stt(settings: WorkerSettings) -> STTService:
+def elevenlabs_stt(settings: WorkerSettings, **options: Any) -> STTService:
     from pipecat.services.elevenlabs.stt import ElevenLabsRealtimeSTTService
 
     host = urlsplit(settings.elevenlabs_url).netloc or "api.elevenlabs.io"
-    return ElevenLabsRealtimeSTTService(api_key=settings.elevenlabs_api_key.get_secret_value(), base_url=host)
+    return ElevenLabsRealtimeSTTService(
+        api_key=settings.elevenlabs_api_key.get_secret_value(), base_url=host, **options
+    )
 
 
-def openai_stt(settings: WorkerSettings) -> STTService:
+def openai_stt(settings: WorkerSettings, **options: Any) -> STTService:
     from pipecat.services.openai.stt import OpenAISTTService
 
     from worker.pipeline.services.openai import http_client
@@ -40,13 +44,14 @@ def openai_stt(settings: WorkerSettings) -> STTService:
         api_key=settings.openai_api_key.get_secret_value(),
         base_url=settings.openai_base_url or None,
         http_client=http_client(),
+        **options,
     )
 
 
-def whisper_stt(settings: WorkerSettings) -> STTService:
+def whisper_stt(settings: WorkerSettings, **options: Any) -> STTService:
     from worker.pipeline.offline.whisper import SharedWhisperSTTService
 
-    return SharedWhisperSTTService(folder=settings.whisper_model)
+    return SharedWhisperSTTService(folder=settings.whisper_model, **options)
 
 
 def openai_llm(settings: WorkerSettings) -> LLMService[Any]:

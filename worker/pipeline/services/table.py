@@ -12,7 +12,6 @@ from pipecat.services.llm_service import LLMService
 from pipecat.services.stt_service import STTService
 from pipecat.services.tts_service import TTSService
 
-from shared.settings import WorkerSettings
 from worker.pipeline.services import providers
 
 S = TypeVar("S")
@@ -23,7 +22,7 @@ class Service(Generic[S]):
     """One service: its name, how it is made, the field of the settings with its key, the extra that brings it."""
 
     name: str
-    make: Callable[[WorkerSettings], S]
+    make: Callable[..., S]  # of the settings, and of options that Pipecat's own class takes
     key: str = ""
     extra: str = "worker"
 

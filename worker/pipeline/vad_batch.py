@@ -1,0 +1,194 @@
+"""Silero for all streams of a process at once: what came within a moment goes through the model in one run.
+
+One window costs a third in a batch of what it costs alone, and nobody hops between threads. What belongs to a stream
+(recurrent state, context) lies in one row of the batch's arrays. A silent line costs no run at all: windows below
+`GATE_RMS` are put by while nobody speaks, and the last of them go through the model before the first loud one, which
+then finds what it would have found. Decisions are made by the stock analyzer's own rules; the tests compare them.
+"""
+
+import asyncio
+import audioop
+from collections import deque
+from collections.abc import Callable
+from functools import cache
+
+import numpy as np
+import numpy.typing as npt
+from pipecat.audio.vad.vad_analyzer import VADAnalyzer, VADParams, VADState
+
+from worker.pipeline.vad import SharedSileroVADAnalyzer, shared_model
+
+BATCH_S = 0.01  # windows wait for each other for so long
+MAX_BATCH = 32  # at a time: 1.5 ms, after which others have their turn
+GATE_RMS = 40  # -58 dB: a silent line's noise is below, speech that anybody could understand above
+PRE_ROLL = 16  # windows (of 32 ms) before the first loud one: with fewer, very soft speech is found a few windows late
+HANG = 12  # windows after the last loud one: longer than the pause that ends speech
+
+Floats = npt.NDArray[np.float32]
+
+
+class Batch:
+    """The model, and its state for every stream of one sample rate (8 or 16 kHz)."""
+
+    def __init__(self, rate: int) -> None:
+        self.window = 256 * rate // 8000  # samples
+        self._context_size = 32 * rate // 8000
+        self._rate = np.array(rate, dtype=np.int64)
+        self._session = shared_model().session
+        self._state: Floats = np.zeros((2, 0, 128), dtype=np.float32)
+        self._context: Floats = np.zeros((0, self._context_size), dtype=np.float32)
+        self._free: list[int] = []
+        self._waiting: dict[BatchedVADAnalyzer, None] = {}
+        self._loop: asyncio.AbstractEventLoop | None = None  # that will run the batch
+
+    def take_row(self) -> int:
+        """A row for a stream that begins."""
+        if not self._free:
+            rows = len(self._context)
+            more = max(8, rows)
+            self._state = np.concatenate((self._state, np.zeros((2, more, 128), dtype=np.float32)), axis=1)
+            self._context = np.concatenate((self._context, np.zeros((more, self._context_size), dtype=np.float32)))
+            self._free = list(range(rows + more - 1, rows - 1, -1))
+        row = self._free.pop()
+        self.reset(row)
+        return row
+
+    def give_back(self, row: int) -> None:
+        self._free.append(row)
+
+    def reset(self, row: int) -> None:
+        """Forget what this stream has heard."""
+        self._state[:, row] = 0
+        self._context[row] = 0
+
+    def want(self, analyzer: "BatchedVADAnalyzer") -> None:
+        """This stream has a window to be judged: it is, in a moment."""
+        self._waiting[analyzer] = None
+        loop = asyncio.get_running_loop()
+        if self._loop is not loop:
+            self._loop = loop
+            loop.call_later(BATCH_S, self._run)
+
+    def forget(self, analyzer: "BatchedVADAnalyzer") -> None:
+        self._waiting.pop(analyzer, None)
+
+    def _run(self) -> None:
+        loop, self._loop = self._loop, None
+        analyzers = list(self._waiting)[:MAX_BATCH]
+        windows = [analyzer.pending.popleft() for analyzer in analyzers]
+        for analyzer in analyzers:
+            del self._waiting[analyzer]
+            if analyzer.pending:
+                self._waiting[analyzer] = None  # behind the others
+        if self._waiting and loop is not None:
+            self._loop = loop
+            loop.call_soon(self._run)
+        if analyzers:
+            confidences = self.judge([analyzer.row for analyzer in analyzers], windows)
+            for analyzer, window, confidence in zip(analyzers, windows, confidences, strict=True):
+                analyzer.decide(window, confidence)
+
+    def judge(self, rows: list[int], windows: list[bytes]) -> list[float]:
+        """How sure the model is that each of these windows, one per row, is speech; the rows' states move on."""
+        samples = np.frombuffer(b"".join(windows), dtype=np.int16).reshape(len(rows), self.window)
+        heard = np.concatenate((self._context[rows], samples.astype(np.float32) / 32768.0), axis=1)
+        inputs = {"input": heard, "state": self._state[:, rows], "sr": self._rate}
+        confidences, self._state[:, rows] = self._session.run(None, inputs)
+        self._context[rows] = heard[:, -self._context_size :]
+        found: list[float] = confidences[:, 0].tolist()
+        return found
+
+
+@cache
+def batch_for(rate: int) -> Batch:
+    """The process' one batch of this sample rate."""
+    return Batch(rate)
+
+
+class _Row:
+    """A stream's state in the batch, where the stock analyzer has a model of its own."""
+
+    def __init__(self, batch: Batch, row: int) -> None:
+        self._batch, self._row = batch, row
+
+    def reset_states(self) -> None:
+        self._batch.reset(self._row)
+
+
+class BatchedVADAnalyzer(SharedSileroVADAnalyzer):
+    """One stream's analyzer. `hear` its audio (8 or 16 kHz PCM16) as it comes; `changed` tells of each new state.
+
+    A `min_volume` of 0 leaves out the loudness (BS.1770 over 400 ms), which costs more than the model does and hears
+    nothing in the first 400 ms of a call.
+    """
+
+    def __init__(self, rate: int, params: VADParams, changed: Callable[[], None] = lambda: None) -> None:
+        VADAnalyzer.__init__(self, sample_rate=rate, params=params)
+        self._executor.shutdown(wait=False)  # it has no thread yet
+        self._batch = batch_for(rate)
+        self.row = self._batch.take_row()
+        self.pending: deque[bytes] = deque()
+        self._model = _Row(self._batch, self.row)  # type: ignore[assignment]
+        self._windows_since_reset = self._low_confidence_windows = 0
+        self._changed = changed
+        self._confidence = 0.0
+        self._heard = b""
+        self._quiet_windows: deque[bytes] = deque(maxlen=PRE_ROLL)
+        self._open_for = 0  # windows, until the gate closes
+        self.set_sample_rate(rate)
+
+    @property
+    def state(self) -> VADState:
+        return self._vad_state
+
+    def hear(self, pcm: bytes) -> None:
+        """Audio, in pieces of any length."""
+        self._heard += pcm
+        size = self._batch.window * 2
+        while len(self._heard) >= size:
+            self._gate(self._heard[:size])
+            self._heard = self._heard[size:]
+
+    def _gate(self, window: bytes) -> None:
+        if audioop.rms(window, 2) >= GATE_RMS or self._params.min_volume > 0:  # the loudness must hear everything
+            self._open_for = HANG
+        else:
+            self._open_for -= 1
+        if self._open_for <= 0 and self._vad_state is VADState.QUIET:
+            self._quiet_windows.append(window)
+            return
+        if len(self._quiet_windows) == PRE_ROLL:  # nobody spoke for a while: as after the stock analyzer's own resets
+            self._model.reset_states()
+            self._windows_since_reset = 0
+        self.pending.extend(self._quiet_windows)
+        self._quiet_windows.clear()
+        self.pending.append(window)
+        self._batch.want(self)
+
+    def decide(self, window: bytes, confidence: float) -> None:
+        """The model's answer to the oldest window."""
+        before, self._confidence = self._vad_state, confidence
+        self._run_analyzer(window)
+        if self._vad_state is not before and self._vad_state in (VADState.SPEAKING, VADState.QUIET):
+            self._changed()
+
+    def voice_confidence(self, buffer: bytes) -> float:
+        """Called by the stock rules with the window that was just judged."""
+        self._maybe_reset_model(self._confidence)
+        return self._confidence
+
+    def _get_smoothed_volume(self, audio: bytes) -> float:
+        volume: float = 1.0 if self._params.min_volume <= 0 else super()._get_smoothed_volume(audio)
+        return volume
+
+    async def analyze_audio(self, buffer: bytes) -> VADState:
+        """The state by what was heard so far."""
+        return self._vad_state
+
+    async def cleanup(self) -> None:
+        """Leave the batch."""
+        if self.row >= 0:
+            self._batch.forget(self)
+            self.pending.clear()
+            self._batch.give_back(self.row)
+            self.row = -1
