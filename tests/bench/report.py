@@ -15,7 +15,15 @@ from tests.bench.slo import LIMITS
 NOT_MEASURED = "not measured"
 Row = Mapping[str, Any]
 
-KNEE_COLUMNS = ("subject", "knee (calls)", "rounds", "vs guide, no smart-turn", "vs guide", "limited by")
+KNEE_COLUMNS = (
+    "subject",
+    "knee (calls)",
+    "rounds",
+    "vs guide, no smart-turn",
+    "vs guide",
+    "disturbed holds",
+    "limited by",
+)
 HELD_COLUMNS = {
     "subject": "subject",
     "calls": "calls",
@@ -136,7 +144,9 @@ def _knee_row(report: Row, name: str) -> list[str]:
         knee += f" ({found['lowest']}–{found['highest']})"
     against = [_against(report, name, other) for other in ("guide-no-smart-turn", "guide")]
     limits = [reason for one in found["rounds"] for reason in one["limited_by"]]
-    return [name, knee, str(len(found["rounds"])), *against, "; ".join(dict.fromkeys(limits)) or "–"]
+    holds = [hold for one in found["rounds"] for hold in one["holds"]]
+    disturbed = f"{sum(bool(hold['disturbed']) for hold in holds)} of {len(holds)}"
+    return [name, knee, str(len(found["rounds"])), *against, disturbed, "; ".join(dict.fromkeys(limits)) or "–"]
 
 
 def _against(report: Row, name: str, other: str) -> str:

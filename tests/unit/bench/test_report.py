@@ -25,6 +25,10 @@ def round_of(knee: int | None, *, is_open: bool = False, cpu: float = 2.0) -> di
         "knee": knee,
         "is_open": is_open,
         "limited_by": ["underruns: 3"],
+        "holds": [
+            {"calls": 1, "broken": [], "disturbed": ["client late"]},
+            {"calls": 2, "broken": [], "disturbed": []},
+        ],
         "at_knee": figures if knee else None,
         "rss_per_call_mb": 0.5,
         "first_audio_p95_ms": 100.0,
@@ -68,6 +72,10 @@ def test_cpu_time_is_compared_at_the_same_number_of_calls_only() -> None:
     report = report_of({"ours-direct": [round_of(50, cpu=1.0)], "guide": [round_of(2, cpu=9.0)]}, held)
     assert report["ratios"]["CPU ours-direct / echo at 50 calls"] == 2
     assert not [name for name in report["ratios"] if "CPU guide" in name]
+
+
+def test_a_knee_says_how_much_of_its_search_was_disturbed() -> None:
+    assert "| 2 of 4 |" in markdown(report_of({"ours-direct": [round_of(50), round_of(52)]}))
 
 
 @pytest.mark.parametrize(

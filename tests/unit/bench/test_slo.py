@@ -45,6 +45,10 @@ def test_what_was_not_measured_was_not_kept(name: str) -> None:
     assert reason.endswith("not measured")
 
 
+def test_what_was_not_measured_is_not_told_beside_what_was_broken() -> None:
+    assert broken(replace(GOOD, underruns=1, unanswered=None, response_p50_ms=None), 1000.0) == ["underruns: 1"]
+
+
 def test_without_the_response_of_one_call_that_of_many_cannot_be_judged() -> None:
     assert broken(GOOD, None) == ["response p50 not measured"]
 
