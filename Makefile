@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
 
-.PHONY: demo test test-slow lint soak fuzz chaos docs lock clean help
+.PHONY: demo test test-slow lint soak fuzz chaos bench docs lock clean help
 help:
 	@echo "make demo [ARGS=--json]   place one call through a whole fleet on this machine"
 	@echo "make test                 lint, types and all tests but the slow ones"
@@ -12,6 +12,7 @@ help:
 	@echo "make soak [ARGS=--json]   200 calls that end in every possible way"
 	@echo "make fuzz [ARGS=--json]   100,000 hostile messages, and what they did"
 	@echo "make chaos [ARGS=--quick]  processes killed and frozen under calls, and what their callers noticed"
+	@echo "make bench [ARGS=--quick]  how many calls one core carries, beside the guide's application and a bare echo"
 	@echo "make docs                 write the documents that are made from the code"
 	@echo "make lock                 pin requirements again after a change of pyproject.toml"
 
@@ -57,6 +58,9 @@ fuzz: $(VENV)/.ready
 
 chaos: $(VENV)/.ready
 	$(BIN)/python -m tests.chaos $(ARGS)
+
+bench: $(VENV)/.ready
+	@$(BIN)/python -m tests.bench $(ARGS)
 
 docs: $(VENV)/.ready
 	$(BIN)/sfvopi settings --markdown > docs/settings.md

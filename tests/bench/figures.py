@@ -39,12 +39,12 @@ class Figures:
     core_pct: float
     rss_mb: float
     turns: int
-    unanswered: int
+    unanswered: int | None
     premature: int
     response_p50_ms: float | None
     response_p95_ms: float | None
     interruptions: int
-    disobeyed: int
+    disobeyed: int | None
     barge_in_p50_ms: float | None
     barge_in_p95_ms: float | None
     underruns: int
@@ -67,6 +67,7 @@ class Window:
     calls: Sequence[Call]  # those that were up
     lags: Sequence[Sequence[Sample]]  # per process; the worst of them counts
     client_lags: Sequence[Sample]
+    is_whole: bool = True  # else it was broken off, and nobody waited for late answers
 
     def figures(self) -> Figures:
         """Turns that began within it count; look some seconds after its end, or their answers are not there yet."""
@@ -92,12 +93,12 @@ class Window:
             core_pct=cpu_s / seconds * 100,
             rss_mb=self.end.rss_mb,
             turns=len(turns),
-            unanswered=sum(turn.answered_at is None for turn in turns),
+            unanswered=sum(turn.answered_at is None for turn in turns) if self.is_whole else None,
             premature=sum(turn.is_premature for turn in turns),
             response_p50_ms=percentile(responses, 50),
             response_p95_ms=percentile(responses, 95),
             interruptions=len(obeyed),
-            disobeyed=obeyed.count(False),
+            disobeyed=obeyed.count(False) if self.is_whole else None,
             barge_in_p50_ms=percentile(clears, 50),
             barge_in_p95_ms=percentile(clears, 95),
             underruns=sum(begin <= at < end for call in self.calls for at in call.playout.underruns),

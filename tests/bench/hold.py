@@ -11,6 +11,7 @@ from tests.bench.trial import Trial
 
 FIRST_CALL_S = 6.0  # alone: its greeting, and what only a process' first call brings
 PER_S = 2.0  # new calls
+ECHO_PER_S = 4.0  # which has nothing to build for one
 
 
 async def hold(name: str, cores: Cores, calls: int, seconds: float, say: Callable[[str], None]) -> dict[str, Any]:
@@ -23,7 +24,7 @@ async def hold(name: str, cores: Cores, calls: int, seconds: float, say: Callabl
             trial.wait(FIRST_CALL_S)
             first_rss_mb = trial.count().rss_mb
             say(f"{name}: {calls} calls are coming")
-            trial.have_calls(calls, PER_S)
+            trial.have_calls(calls, ECHO_PER_S if name == "echo" else PER_S)
             say(f"{name}: measuring for {seconds:g} s")
             figures = trial.measure(seconds)
             told = {**figures.to_dict(), "disturbed": disturbances(figures), "goes_first": subject.goes_first}
@@ -31,9 +32,9 @@ async def hold(name: str, cores: Cores, calls: int, seconds: float, say: Callabl
 
 
 def arrivals(trial: Trial, grown_mb: float | None, calls: int) -> dict[str, Any]:
-    """What the coming of the calls cost; the first call of a process apart."""
-    first_stall, *stalls = trial.stalls_ms()
-    first_greeting, *greetings = trial.greetings_ms()
+    """What the coming of the first so many calls cost; the first call of the process apart."""
+    first_stall, *stalls = trial.stalls_ms()[: max(1, calls)]
+    first_greeting, *greetings = trial.greetings_ms()[: max(1, calls)]
     known = [value for value in greetings if value is not None]
     told = {
         "rss_per_call_mb": grown_mb / (calls - 1) if grown_mb is not None and calls > 1 else None,

@@ -1,7 +1,7 @@
 """The search for the largest number of calls that is held. Pure: numbers out, verdicts in.
 
-Theory of operation. The ramp gives a first guess. While holds pass, go up by a tenth; while they fail, down by a tenth,
-then by twice as much; between a pass and a failure, halve. It ends when the two are as near as a twentieth of the
+Theory of operation. The ramp gives a first guess. While holds pass, go up by a tenth, then by twice as much; while they
+fail, down likewise; between a pass and a failure, halve. It ends when the two are as near as a twentieth of the
 calls, at most, or one. More calls are taken to be no easier than fewer.
 """
 
@@ -14,7 +14,12 @@ class KneeSearch:
         self.failed: int | None = None
         self._guess = max(1, min(guess, most))
         self._most = most
-        self._failures = 0
+        self._passes = self._failures = 0
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the knee may lie higher: nothing that failed is near enough."""
+        return self.passed is None or self.failed is None or self.failed - self.passed > resolution(self.passed)
 
     def next(self) -> int | None:
         if self.passed is None and self.failed is None:
@@ -23,13 +28,18 @@ class KneeSearch:
             assert self.failed is not None
             return max(1, self.failed - step(self.failed) * 2 ** (self._failures - 1))
         if self.failed is None:
-            return None if self.passed >= self._most else min(self._most, self.passed + step(self.passed))
+            return (
+                None
+                if self.passed >= self._most
+                else min(self._most, self.passed + step(self.passed) * 2 ** (self._passes - 1))
+            )
         return None if self.failed - self.passed <= resolution(self.passed) else (self.passed + self.failed) // 2
 
     def held(self, calls: int, *, is_kept: bool) -> None:
         """The verdict on a hold with so many calls."""
         if is_kept:
             self.passed = max(calls, self.passed or 0)
+            self._passes += 1
         else:
             self.failed = min(calls, self.failed or calls)
             self._failures += 1

@@ -25,7 +25,7 @@ def draw(report: Mapping[str, Any], path: Path) -> None:
         [knees[name]["highest"] - knees[name]["knee"] for name in names],
     ]
     bars = left.barh(names, values, xerr=spread, color=[_colour(name) for name in names], ecolor="#444444", capsize=3)
-    labels = [f"{'≥ ' if knees[name]['is_capped'] else ''}{knees[name]['knee']:g}" for name in names]
+    labels = [f"{'≥ ' if knees[name]['is_open'] else ''}{knees[name]['knee']:g}" for name in names]
     left.bar_label(bars, labels, padding=6)
     left.set_title("Calls on one core within the objectives (median, spread of rounds)", fontsize=9, loc="left")
     names = sorted(fixed, key=lambda name: -fixed[name]["cpu_s_per_call_min"])

@@ -15,7 +15,15 @@ from tests.bench.slo import LIMITS
 NOT_MEASURED = "not measured"
 Row = Mapping[str, Any]
 
-KNEE_COLUMNS = ("subject", "knee (calls)", "rounds", "vs guide, no smart-turn", "vs guide", "limited by")
+KNEE_COLUMNS = (
+    "subject",
+    "knee (calls)",
+    "rounds",
+    "vs guide, no smart-turn",
+    "vs guide",
+    "disturbed holds",
+    "limited by",
+)
 HELD_COLUMNS = {
     "subject": "subject",
     "calls": "calls",
@@ -54,7 +62,7 @@ def knee_of(rounds: Sequence[Row]) -> dict[str, Any]:
         "knee": median(known) if known else None,
         "lowest": min(known, default=None),
         "highest": max(known, default=None),
-        "is_capped": any(found["is_capped"] for found in rounds),
+        "is_open": any(found["is_open"] for found in rounds),
     }
 
 
@@ -69,12 +77,11 @@ def at_knees(knees: Mapping[str, Sequence[Row]]) -> list[dict[str, Any]]:
 
 
 def ratios(knees: Mapping[str, Row], rows: Sequence[Row]) -> dict[str, Any]:
-    """Ours against the others'."""
+    """Ours against the others'. Theirs must be known to its end, or the ratio would be too good."""
     told: dict[str, Any] = {}
-    ours = knees.get("ours-direct", {}).get("knee")
     for name, other in knees.items():
-        if name != "ours-direct" and ours is not None and other["knee"]:
-            told[f"knee ours-direct / {name}"] = rounded(ours / other["knee"])
+        if "ours-direct" in knees and name != "ours-direct":
+            told[f"knee ours-direct / {name}"] = _ratio(knees["ours-direct"], other)
     for calls in sorted({row["calls"] for row in rows}):
         cpu = {name: median(values) for name, values in _cpu_at(rows, calls).items()}
         if "echo" in cpu:
@@ -131,18 +138,27 @@ def cell(value: Any) -> str:
 def _knee_row(report: Row, name: str) -> list[str]:
     found = report["knees"][name]
     knee = cell(found["knee"])
-    if found["is_capped"]:
+    if found["is_open"] and found["knee"] is not None:
         knee = f"≥ {knee}"
     elif found["lowest"] != found["highest"]:
         knee += f" ({found['lowest']}–{found['highest']})"
     against = [_against(report, name, other) for other in ("guide-no-smart-turn", "guide")]
     limits = [reason for one in found["rounds"] for reason in one["limited_by"]]
-    return [name, knee, str(len(found["rounds"])), *against, "; ".join(dict.fromkeys(limits)) or "–"]
+    holds = [hold for one in found["rounds"] for hold in one["holds"]]
+    disturbed = f"{sum(bool(hold['disturbed']) for hold in holds)} of {len(holds)}"
+    return [name, knee, str(len(found["rounds"])), *against, disturbed, "; ".join(dict.fromkeys(limits)) or "–"]
 
 
 def _against(report: Row, name: str, other: str) -> str:
-    mine, theirs = report["knees"][name]["knee"], report["knees"].get(other, {}).get("knee")
-    return f"{mine / theirs:.1f} ×" if mine is not None and theirs else NOT_MEASURED
+    knees = report["knees"]
+    ratio = _ratio(knees[name], knees[other]) if other in knees else None
+    return NOT_MEASURED if ratio is None else f"{'≥ ' if knees[name]['is_open'] else ''}{ratio:.1f} ×"
+
+
+def _ratio(mine: Row, theirs: Row) -> float | None:
+    if mine["knee"] is None or not theirs["knee"] or theirs["is_open"]:
+        return None
+    return float(rounded(mine["knee"] / theirs["knee"]))
 
 
 def _rows(rows: Sequence[Row]) -> list[list[str]]:

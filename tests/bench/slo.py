@@ -29,14 +29,14 @@ CLIENT_LAG_P99_MS, CLIENT_LAG_MAX_MS, OTHERS_PCT = 5.0, 40.0, 15.0
 
 def broken(figures: Figures, response_of_one_ms: float | None, limits: Limits = LIMITS) -> list[str]:
     """What was not kept, in words; nothing if all was. `response_of_one_ms`: the median with one call."""
-    found = []
+    found, unknown = [], []
     for name, value, limit in (
         ("loop lag p99", figures.loop_lag_p99_ms, limits.loop_lag_p99_ms),
         ("barge-in p95", figures.barge_in_p95_ms, limits.barge_in_p95_ms),
         ("response p50", figures.response_p50_ms, _response_limit(response_of_one_ms, limits)),
     ):
         if value is None or limit is None:
-            found.append(f"{name} not measured")
+            unknown.append(f"{name} not measured")
         elif value > limit or (name == "loop lag p99" and value == limit):
             found.append(f"{name} {value:.0f} ms (limit {limit:.0f})")
     for name, count in (
@@ -45,9 +45,11 @@ def broken(figures: Figures, response_of_one_ms: float | None, limits: Limits = 
         ("turns unanswered", figures.unanswered),
         ("calls lost", figures.calls_lost),
     ):
-        if count:
+        if count is None:
+            unknown.append(f"{name} not measured")
+        elif count:
             found.append(f"{name}: {count}")
-    return found
+    return found or unknown
 
 
 def disturbances(figures: Figures) -> list[str]:

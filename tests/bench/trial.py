@@ -10,6 +10,7 @@ from tests.bench.processes import cpu_s, idle_s, rss_mb
 from tests.bench.subjects import Subject
 
 SETTLE_S = 3.0  # after the last new call
+LOOK_S = 1.0
 LATE_ANSWERS_S = 4.0  # after a stretch: what was said in it may still be answered
 
 
@@ -52,13 +53,16 @@ class Trial:
         """Calls go on."""
         self._load.run_until(time.monotonic() + seconds)
 
-    def measure(self, seconds: float) -> Figures:
-        """What the calls that are up now come to in this time."""
+    def measure(self, seconds: float, *, gives_up: bool = False) -> Figures:
+        """What the calls that are up now come to in this time, or until an underrun: then nothing can be kept."""
         calls, begin = self.live, self.count()
-        self.wait(seconds)
+        while (left_s := begin.at + seconds - time.monotonic()) > 0:
+            self.wait(min(left_s, LOOK_S))
+            if gives_up and any(at >= begin.at for call in calls for at in call.playout.underruns[-1:]):
+                break
         end = self.count()
-        self.wait(LATE_ANSWERS_S)
-        return self.window(calls, begin, end).figures()
+        self.wait(LATE_ANSWERS_S if left_s <= 0 else 0)
+        return self.window(calls, begin, end, is_whole=left_s <= 0).figures()
 
     def count(self) -> Counters:
         """The counters now."""
@@ -66,11 +70,11 @@ class Trial:
         idle = idle_s(self._subject.cores.subject)
         return Counters(time.monotonic(), cpu_s(pids), rss_mb(pids), idle, self._load.dropped)
 
-    def window(self, calls: list[Call], begin: Counters, end: Counters) -> Window:
+    def window(self, calls: list[Call], begin: Counters, end: Counters, *, is_whole: bool = True) -> Window:
         """What was recorded between two moments."""
         lags = self.lags(begin.at, end.at)
         client = [sample for sample in self._load.lags if begin.at <= sample[0] < end.at]
-        return Window(begin, end, calls, lags, client)
+        return Window(begin, end, calls, lags, client, is_whole)
 
     def lags(self, begin: float, end: float) -> list[list[Sample]]:
         """The samples of each process' loop."""
