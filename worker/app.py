@@ -17,6 +17,7 @@ from shared.process.tasks import SideTasks, sample_loop_lag
 from shared.registry.contract import Registry, RegistryAway
 from shared.registry.settling import settling_ms
 from shared.settings import Numbers, SettingsError, WorkerSettings
+from shared.telemetry.catalogue import SMART_TURN_WAIT_SECONDS, SMART_TURNS_UNDECIDED
 from shared.telemetry.health import Health
 from shared.telemetry.logs import get_logger
 from shared.telemetry.meter import Meter
@@ -28,6 +29,7 @@ from worker.fleet_link import FleetLink
 from worker.leaving import Leaving
 from worker.observing import CallWatch
 from worker.pipeline.services.current import use_settings
+from worker.pipeline.turn import tell_waits
 from worker.prompts import APOLOGY, Prompt
 from worker.rehearsal import Rehearsed, rehearse
 from worker.resumption import CheckpointStore
@@ -92,7 +94,7 @@ class WorkerApp:
     async def start(self, when_prepared: Callable[[], None] = lambda: None) -> Self:
         """Listen (not ready), load and rehearse the bots, then serve. `when_prepared` may hold the loop up."""
         install_task_factory(asyncio.get_running_loop())
-        use_settings(self.settings)  # for the rehearsals
+        self._use_what_bots_use()  # for the rehearsals
         attaching = Attaching(
             self.settings,
             self.worker_id,
@@ -212,6 +214,16 @@ class WorkerApp:
 
     # -- bots
 
+    def _use_what_bots_use(self) -> None:
+        use_settings(self.settings)
+        tell_waits(self._smart_turn_waited)
+
+    def _smart_turn_waited(self, seconds: float | None) -> None:
+        if seconds is None:
+            self.meter.count(SMART_TURNS_UNDECIDED)
+        else:
+            self.meter.observe(SMART_TURN_WAIT_SECONDS, seconds)
+
     async def _prepare_bots(self) -> None:
         plans = {plan.bot: plan for plan in [self._numbers.default, *self._numbers.by_number.values()]}
         for name in self._numbers.bots:
@@ -262,7 +274,7 @@ class WorkerApp:
         return session
 
     async def _run(self, session: Session) -> None:
-        use_settings(self.settings)  # a session's context is its own, and begins empty
+        self._use_what_bots_use()  # a session's context is its own, and begins empty
         try:
             await session.run()
         except Exception:  # the edge of a session: it must not take others with it

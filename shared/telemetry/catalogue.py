@@ -222,6 +222,17 @@ LOOP_LAG_SECONDS = Metric(
     "How late the event loop wakes, sampled ten times a second.",
     buckets=SECONDS_SHORT,
 )
+SMART_TURN_WAIT_SECONDS = Metric(
+    "histogram",
+    "sfvopi_smart_turn_wait_seconds",
+    "Per pause in a caller's speech: how long it waited for the model that decides on turns, where a bot has one.",
+    buckets=SECONDS_SHORT,
+)
+SMART_TURNS_UNDECIDED = Metric(
+    "counter",
+    "sfvopi_smart_turns_undecided_total",
+    "Pauses that ended a turn without the model being asked, since too many waited for it.",
+)
 FRAMES_DROPPED = Metric(
     "counter",
     "sfvopi_frames_dropped_total",

@@ -4,13 +4,15 @@ import dataclasses
 
 from pipecat.processors.aggregators.llm_response_universal import LLMUserAggregatorParams
 from pipecat.runner.types import RunnerArguments
-from pipecat.turns.user_turn_strategies import UserTurnStrategies, default_user_turn_stop_strategies
+from pipecat.turns.user_stop import TurnAnalyzerUserTurnStopStrategy
+from pipecat.turns.user_turn_strategies import UserTurnStrategies
 
 from shared.settings import WorkerSettings
 from tests.bench.loop_lag import sample_this_loop
 from tests.bench.providers import BenchLLM, BenchSTT, BenchTTS
 from worker.bots import receptionist
 from worker.pipeline import services, vad
+from worker.pipeline.turn import SharedSmartTurnAnalyzer
 
 usual_listening = receptionist.listening
 
@@ -31,7 +33,8 @@ async def with_smart_turn(runner_args: RunnerArguments) -> None:
 def listening_with_smart_turn(deaf_at_pick_up: bool = True) -> LLMUserAggregatorParams:
     usual = usual_listening(deaf_at_pick_up)
     assert usual.user_turn_strategies is not None
-    strategies = UserTurnStrategies(usual.user_turn_strategies.start, default_user_turn_stop_strategies())
+    decided = TurnAnalyzerUserTurnStopStrategy(turn_analyzer=SharedSmartTurnAnalyzer())
+    strategies = UserTurnStrategies(usual.user_turn_strategies.start, [decided])
     return dataclasses.replace(usual, user_turn_strategies=strategies)
 
 
