@@ -126,7 +126,8 @@ def confirm(
         figures = trial.measure(HOLD_S, gives_up=True)
         found, disturbed = broken(figures, response_of_one_ms), disturbances(figures)
         found += [f"only {figures.calls} calls were up"] if figures.calls < calls else []
-        said = f"{name}: {calls} call{'s' * (calls > 1)} {'broken: ' + ', '.join(found) if found else 'kept'}: {told(figures)}"
+        verdict = f"broken: {', '.join(found)}" if found else "kept"
+        said = f"{name}: {calls} call{'s' * (calls > 1)} {verdict}: {told(figures)}"
         say(f"{said}{' (disturbed: ' + ', '.join(disturbed) + ')' if disturbed else ''}")
         if found and disturbed and not has_repeated:
             has_repeated = True  # once: perhaps it was not the subject
