@@ -30,6 +30,7 @@ from worker.stream import CallStream
 from worker.tasks import SessionTasks
 
 LOOK_S = 0.2  # between looks at the limits
+STOOD_STILL_S = 1.0  # a loop that comes so late did nothing at all meanwhile: the process was stopped, or blocked
 SILENT_GRACE_S = 0.5  # for a peer that is silent, but not dead, to take our close
 HANDLER_GRACE_S = 1.0  # for a bot's own on_client_disconnected
 TASKS_GRACE_S = 0.5  # for what a bot left running in good order
@@ -131,13 +132,17 @@ class Session:
     # -- while it lives
 
     async def _look(self) -> None:
+        has_slept = False
         while self.ending is None:
-            ending = overdue(self._view(), self._limits)
-            if ending is not None:
-                self._ending.give(ending)
-            self._judge_beginning()
-            await self._drop_silent_socket()
+            if not has_slept:  # else what came meanwhile is read first: nobody was silent while we did not listen
+                ending = overdue(self._view(), self._limits)
+                if ending is not None:
+                    self._ending.give(ending)
+                self._judge_beginning()
+                await self._drop_silent_socket()
+            looked_at = time.monotonic()
             await asyncio.sleep(LOOK_S)
+            has_slept = time.monotonic() - looked_at > LOOK_S + STOOD_STILL_S
 
     # -- what outlives it
 

@@ -11,6 +11,8 @@ from shared.calls.state import CallEvent
 from shared.registry import RegistryAway
 from shared.registry.endings import end_call
 from shared.sfvopi.formats import PCMA_8K
+from shared.sfvopi.messages import MediaReceived
+from shared.sfvopi.render import render_event
 from worker.pipeline.services.current import current_settings
 
 
@@ -326,6 +328,25 @@ async def test_a_stream_without_any_message_is_dropped_and_can_return(start_work
     second = await fleet.connect(fleet.url())
     await second.start()
     await until(lambda: fleet.app.sessions.get("call-1").stream.is_attached)
+
+
+async def test_a_process_that_stood_still_takes_nobody_for_silent(start_worker):
+    fleet = await start_worker(media_timeout_s=0.5)
+    carrier = await fleet.call()
+    await fleet.scripted()
+
+    async def talk():
+        while True:
+            await carrier.send(render_event(MediaReceived(b"\xd5" * 160, PCMA_8K, "S1")))
+            await asyncio.sleep(0.02)
+
+    talking = asyncio.create_task(talk())
+    await asyncio.sleep(0.3)
+    time.sleep(2)  # all that the process does stands still, as under SIGSTOP
+    await asyncio.sleep(1)
+    talking.cancel()
+    assert fleet.app.sessions.get("call-1").stream.is_attached
+    assert carrier.connection.state is websockets.State.OPEN
 
 
 async def test_a_peer_that_reads_nothing_does_not_hold_up_a_hangup(fleet, until):
