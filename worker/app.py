@@ -265,7 +265,8 @@ class WorkerApp:
         )
         stream.may_write = self._guard.may_write
         stream.repeats_unheard, stream.resume_line = settings.resume == "repeat", settings.resume_line
-        age_s = (self.registry.now_ms() - record.first_attached_at_ms) / 1000 if record.attachments > 1 else 0.0
+        began_ms = record.first_attached_at_ms or self.registry.now_ms()  # the registry may have been away by then
+        age_s = (self.registry.now_ms() - began_ms) / 1000 if record.attachments > 1 else 0.0
         session = Session(record, stream, self._workplace, self._link.claim_end, age_s)
         self.sessions.add(session)
         running = start_shared(self._run(session), name=f"session:{record.call_id}")

@@ -193,7 +193,10 @@ class FleetLink:
     async def _restore(self, session: Session) -> bool:
         """The registry has lost a living call: it was restarted empty. False if it is away."""
         state = CallState.ACTIVE if session.stream.is_attached else CallState.DETACHED
-        record = session.record.with_changes({"state": state, "worker_id": self._describe().worker_id})
+        began_ms = session.record.first_attached_at_ms or self._registry.now_ms() - round(session.age_s * 1000)
+        record = session.record.with_changes(
+            {"state": state, "worker_id": self._describe().worker_id, "first_attached_at_ms": began_ms}
+        )
         try:
             was_lost = await self._registry.restore(record)
         except RegistryAway:

@@ -160,7 +160,7 @@ class Caller:
         report = self.report
         if report.outcome is not CallOutcome.COMPLETED:
             return "; ".join(report.errors) or f"ended by {report.ended_by or 'nobody'}"
-        if not self.is_known:
+        if not self.is_known and Knowledge.KNOWN not in self.heard:  # the first answer may be cut short by a fault
             return "the bot never answered"
         if len(self.heard) < self.manner.asks:
             return "a question was not answered"

@@ -31,6 +31,16 @@ async def test_a_lost_call_is_known_again_with_all_its_fields_and_its_epoch(regi
     assert moved.record.epoch > LOST.epoch
 
 
+async def test_what_the_lost_record_did_not_tell_is_stamped_when_it_happens(registry: Registry) -> None:
+    """A call that is attached while nobody keeps records has no time of it: once it was taken for one of 1970."""
+    await registry.restore(LOST)
+    attached = (await registry.move("c", CallEvent.ATTACH, {})).record
+    ended = (await registry.move("c", CallEvent.END, {})).record
+    assert attached
+    assert ended
+    assert attached.first_attached_at_ms == ended.ended_at_ms == registry.now_ms()
+
+
 async def test_a_call_that_is_known_stays_as_it_is(registry: Registry) -> None:
     await registry.move("c", CallEvent.ANSWER, {"bot": "other:bot"})
     assert not await registry.restore(LOST)

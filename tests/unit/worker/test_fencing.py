@@ -86,7 +86,10 @@ async def test_a_call_that_was_placed_without_the_registry_gets_its_record_from_
     fleet.registry.is_away = True
     await (await fleet.connect(fleet.url(is_local=True, bot="test:scripted"))).start()
     fleet.registry.is_away = False
-    assert (await until_ours(fleet)).bot == "test:scripted"
+    record = await until_ours(fleet)
+    assert record.bot == "test:scripted"
+    age_ms = fleet.registry.now_ms() - record.first_attached_at_ms
+    assert age_ms < 10_000, "the next session counts the call's age from here, and must not find it too old"
 
 
 async def test_a_call_that_was_attached_elsewhere_ends_here_without_a_word(fleet, until):
