@@ -57,7 +57,7 @@ class Attaching:
                 raise
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(FIRST_DEADLINE_S):
-                    if worker := await self._look_for_another(leg, {route.worker_id}):
+                    if worker := await self._look_for_another(leg, {route.worker_id}, is_live=False):
                         return worker
             raise
 
@@ -66,7 +66,7 @@ class Attaching:
         lost, since_ms = leg.worker_id, self._registry.now_ms()
         try:
             async with asyncio.timeout(DEADLINE_S):
-                worker = await self._look_for_another(leg, {lost})
+                worker = await self._look_for_another(leg, {lost}, is_live=True)
         except TimeoutError:
             self._meter.count(REATTACHMENTS, result="failed")
             self._log.error("no worker for a live call", call_id=leg.call_id, lost=lost, code=ended.code)
@@ -80,11 +80,11 @@ class Attaching:
         self._log.warning("call attached to another worker", call_id=leg.call_id, **told)
         return worker
 
-    async def _look_for_another(self, leg: Leg, in_vain: set[str]) -> WorkerEnd | None:
+    async def _look_for_another(self, leg: Leg, in_vain: set[str], *, is_live: bool) -> WorkerEnd | None:
         """None: the call is over. Looks until it is cancelled."""
         pause_s = FIRST_PAUSE_S
         while not await self._is_over(leg.call_id):
-            another = await self._place(leg.call_id, in_vain)
+            another = await self._place(leg.call_id, in_vain, is_live=is_live)
             if another is None:
                 in_vain.clear()
             else:
@@ -113,9 +113,9 @@ class Attaching:
             )
             raise
 
-    async def _place(self, call_id: str, avoid: Collection[str]) -> Route | None:
+    async def _place(self, call_id: str, avoid: Collection[str], *, is_live: bool) -> Route | None:
         try:
-            held = await self._registry.reserve(call_id, round(HOLD_S * 1000), avoid, is_live=True)
+            held = await self._registry.reserve(call_id, round(HOLD_S * 1000), avoid, is_live=is_live)
         except RegistryAway:
             self._meter.count(REGISTRY_ERRORS)
             known = [worker for worker in self._last_workers() if worker.record.worker_id not in avoid]

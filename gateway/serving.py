@@ -21,6 +21,7 @@ from shared.telemetry.logs import get_logger
 from shared.version import VERSION
 
 OTHER_FILES = 128  # the registry's pool, the internal port, logs
+PING_S = 1.0  # nginx takes who is silent for seconds for gone: a caller's network may stall while nobody speaks
 CUT_DEADLINE_S = 1.0  # for legs to say goodbye to both sides
 
 
@@ -41,6 +42,7 @@ async def run(settings: GatewaySettings, registry: Registry, signals: Signals) -
             public = await serve(
                 gateway.public,
                 sock=public_socket,
+                ping_s=PING_S,
                 most_connections=most,
                 on_too_many=lambda: gateway.meter.count(TURNED_AWAY, why="too_many_connections"),
             )

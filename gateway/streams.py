@@ -7,6 +7,7 @@ that refuses is heard before the carrier is told yes.
 import asyncio
 import contextlib
 from collections.abc import Iterator
+from dataclasses import replace
 
 from starlette.responses import JSONResponse
 from starlette.websockets import WebSocket, WebSocketDisconnect
@@ -117,6 +118,9 @@ class Director:
             self._meter.count(REGISTRY_ERRORS)
             return decide_without_registry(token, past(failed_address, self.last_workers), self._registry.now_ms())
         self.last_workers = workers or self.last_workers  # a registry that was started empty knows none yet
+        if record:
+            attach_by_ms = record.attach_by_ms(token.attach_by_ms, self._settings.attach_by_ms)
+            token = replace(token, attach_by_ms=attach_by_ms)
         able = past(failed_address, reachable(workers, self._networks))
         return decide(token, record, able, self._registry.now_ms(), is_perhaps_lost=is_perhaps_lost)
 
@@ -168,6 +172,7 @@ class Streams:
         self._legs: set[Leg] = set()
         self._busy: set[CarrierEnd] = set()
         self._closings: set[asyncio.Task[None]] = set()
+        self._taken = 0
         self.idle = asyncio.Event()
         """Set while no stream is up."""
         self.idle.set()
@@ -187,13 +192,22 @@ class Streams:
     def sample(self) -> None:
         """Tell the metrics how many legs are up: the truth, not a count of comings and goings."""
         self._meter.set(LEGS, self.open_legs)
-        if self.open_legs:
+        if self._taken:
             self.idle.clear()
         else:
             self.idle.set()
 
     async def take(self, websocket: WebSocket) -> None:
         """One stream, from upgrade to close."""
+        self._taken += 1  # while it is settled where it goes, nobody may think that nothing is up
+        self.sample()
+        try:
+            await self._take(websocket)
+        finally:
+            self._taken -= 1
+            self.sample()
+
+    async def _take(self, websocket: WebSocket) -> None:
         text = websocket.path_params["token"]
         token, decision = await self._director.direct(text)
         if token:

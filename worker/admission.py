@@ -23,13 +23,13 @@ class StreamRefused(Exception):
         return {"Retry-After": str(RETRY_AFTER_S)} if self.status is Refusal.UNAVAILABLE else {}
 
 
-def refuse_by_record(record: CallRecord | None, attach_by_ms: int, now_ms: int) -> None:
+def refuse_by_record(record: CallRecord | None, promised_ms: int, window_ms: int, now_ms: int) -> None:
     """Raises `StreamRefused` when the call's record says that no stream may attach any more, or yet."""
     if record is None or record.state in (CallState.NONE, CallState.RINGING):
         raise StreamRefused(Refusal.UNKNOWN, "unknown_call")
     if record.is_over:
         raise StreamRefused(Refusal.FORBIDDEN, "ended")
-    if record.state is CallState.RESERVED and now_ms > attach_by_ms:
+    if record.state is CallState.RESERVED and now_ms > record.attach_by_ms(promised_ms, window_ms):
         raise StreamRefused(Refusal.FORBIDDEN, "not_attached_in_time")
 
 

@@ -106,6 +106,7 @@ class WorkerApp:
         )
         api_token = self.settings.api_token.get_secret_value()
         app = worker_app(attaching, self.sessions, self.health, self.meter, api_token, self._details)
+        self.sessions.is_starting = True
         listener = listen_for("SFVOPI_WORKER_PORT", self.settings.host, self.settings.port)
         self.server = await serve(app, sock=listener, ping_s=PING_S)
         self._check_address()
@@ -113,6 +114,8 @@ class WorkerApp:
         await self._prepare_bots()
         when_prepared()
         await self._until_calls_are_placed()
+        self._guard.go_on()  # the start may have held the loop up
+        self.sessions.is_starting = False
         self._is_prepared = not self.health.bot_missing
         await self._link.beat()  # whoever hears that we are ready may place a call at once
         self.health.started = self._is_prepared

@@ -98,7 +98,7 @@ class Attaching:
         is_lost = record is None and await self._is_perhaps_lost(token, patience)
         if is_lost:
             record = self._as_told_by(token, CallState.DETACHED)
-        refuse_by_record(record, token.attach_by_ms, self._registry.now_ms())
+        refuse_by_record(record, token.attach_by_ms, self._settings.attach_by_ms, self._registry.now_ms())
         assert record is not None
         if session is None:
             session, result = await self._take_call(token, record, is_lost, patience), "attached"
@@ -122,6 +122,8 @@ class Attaching:
             raise StreamRefused(Refusal.BAD_TOKEN, "token") from None
 
     def _refuse_without_room(self) -> None:
+        if self._sessions.is_starting:  # a stream of an earlier process of our name: nothing is ready for it
+            raise StreamRefused(Refusal.UNAVAILABLE, "starting")
         if self._sessions.is_draining:
             raise StreamRefused(Refusal.UNAVAILABLE, "draining")
         if self._sessions.is_full:

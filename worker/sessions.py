@@ -16,6 +16,7 @@ class Sessions:
 
     def __init__(self, capacity: int) -> None:
         self.capacity = capacity
+        self.is_starting = False
         self.is_draining = False
         self._sessions: dict[str, Session] = {}
         self._coming: set[str] = set()  # on their way in: each will be a session unless it is refused

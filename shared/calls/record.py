@@ -86,6 +86,10 @@ class CallRecord:
         """The carrier's hangup webhook has come."""
         return self.carrier_duration_s >= 0
 
+    def attach_by_ms(self, promised_ms: int, window_ms: int) -> int:
+        """Until when the first stream may come: as its token promises; later, if its turn in line came later."""
+        return max(promised_ms, self.answered_at_ms + window_ms)
+
     def with_changes(self, changes: Mapping[str, Any]) -> "CallRecord":
         """The record with these fields changed. Raises `TypeError` for a field that a record does not have."""
         return replace(self, **changes)

@@ -43,6 +43,7 @@ STREAM_REFUSALS = (
     "busy",
     "full",
     "draining",
+    "starting",
     "registry_away",
 )
 PROVIDERS = ("deepgram", "openai", "cartesia", "elevenlabs", "whisper", "scripted", "piper", "other")

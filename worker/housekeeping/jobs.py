@@ -17,6 +17,7 @@ log = get_logger(__name__)
 BATCH = 100
 RECENT = 500  # calls in which a lost ending is looked for, once a minute
 LOST_AFTER_MS = 60_000
+WAITING = (CallState.RINGING, CallState.RESERVED)
 RINGS_AT_MOST_MS = 600_000  # nobody lets it ring, or waits in line, for so long: the hangup webhook was lost
 
 
@@ -54,14 +55,14 @@ async def enqueue_lost_endings(registry: Registry) -> int:
 
 
 async def end_what_rings_on(registry: Registry, meter: Meter) -> int:
-    """Calls that were announced or refused, and of which nothing was heard since: end them; returns how many.
+    """Calls that were announced, refused or placed, and of which nothing was heard since: end them; returns how many.
 
     Each call is among the newest that are old enough for a while; in a fleet of up to `RECENT` calls a minute
     none is passed over.
     """
     ended = 0
     for record in await registry.recent_calls(RECENT, registry.now_ms() - RINGS_AT_MOST_MS):
-        if record.state is CallState.RINGING and record.answered_at_ms < registry.now_ms() - RINGS_AT_MOST_MS:
+        if record.state in WAITING and record.answered_at_ms < registry.now_ms() - RINGS_AT_MOST_MS:
             reason = _reason_of_silence(record)
             if (await end_call(registry, record.call_id, reason)).moved:
                 meter.count(CALLS, result=RESULT_OF[reason], reason=reason)
@@ -73,6 +74,8 @@ async def end_what_rings_on(registry: Registry, meter: Meter) -> int:
 
 
 def _reason_of_silence(record: CallRecord) -> Reason:
+    if record.state is CallState.RESERVED:  # its slot went with its worker, or was given back
+        return Reason.NEVER_ATTACHED
     if record.is_held:
         return Reason.ABANDONED
     return Reason.NO_CAPACITY if record.was_refused else Reason.NO_ANSWER

@@ -111,7 +111,7 @@ class LocalFleet(FleetPlan):
                 self.leaving.append(self.children["housekeeping"])
                 await self.children["housekeeping"].end(self.stop_within_s)
                 await self.start_process("housekeeping")
-                await self.wait_until_ready()
+                await self._until_it_is_ready("housekeeping")
                 self.on_progress("housekeeping", "replaced")
         finally:
             self.is_restarting = False
@@ -121,14 +121,19 @@ class LocalFleet(FleetPlan):
         before = self.children[name]
         await self.start_process(name)
         try:
-            await self.wait_until_ready()
+            await self._until_it_is_ready(name)
         except BaseException:
             await self.children[name].end(0)
             self.children[name] = before
+            self.generation[name] -= 1
             raise
         self.leaving.append(before)
         before.send(signal.SIGTERM)
         self.on_progress(name, "replaced")
+
+    async def _until_it_is_ready(self, name: str) -> None:
+        """Of the others nothing is asked: one may drain, for an hour."""
+        await wait_until_ready(self, {name: self.children[name]}, self.api, self.ready_within_s)
 
     async def _until_few_leave(self) -> None:
         """No more than two generations run at once."""

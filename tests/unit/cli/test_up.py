@@ -143,6 +143,9 @@ def test_a_restart_that_fails_says_why_and_leaves_the_old_process(up, empty_fold
     assert failed.returncode == 1
     assert "the restart stopped: worker-1 ended with status 1" in failed.stderr
     assert "SFVOPI_SOMETHING: is not right" in failed.stderr
+    (empty_folder / "mended").touch()
+    again = restart(empty_folder)
+    assert (again.returncode, "3 processes replaced" in again.stdout) == (0, True), again.stderr
     assert running.end() == 0
 
 

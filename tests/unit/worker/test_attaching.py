@@ -79,8 +79,26 @@ async def test_a_token_that_is_no_longer_good_costs_a_401(fleet):
 
 async def test_a_token_that_expired_before_attaching_is_refused(fleet):
     await fleet.answer()
+    too_long_ago_ms = fleet.registry.now_ms() - fleet.app.settings.attach_by_ms - 1
+    await fleet.registry.patch("call-1", {"answered_at_ms": too_long_ago_ms})
     assert (await fleet.refusal(fleet.url(attach_ms=-1))).status_code == 403
     assert fleet.count("sfvopi_streams_total", result="not_attached_in_time") == 1
+
+
+async def test_whose_turn_in_line_came_late_has_his_time_from_then_on(fleet, until):
+    """He was placed, no worker took him, and he waited for longer than his token promises."""
+    await fleet.answer()
+    await fleet.registry.patch("call-1", {"answered_at_ms": fleet.registry.now_ms()})
+    await (await fleet.connect(fleet.url(attach_ms=-1))).start()
+    await until(lambda: fleet.app.sessions.get("call-1").stream.is_attached)
+
+
+async def test_a_worker_that_is_not_yet_prepared_takes_no_stream(fleet):
+    """One that was started again under its old name is where the streams of before are led to."""
+    url = await fleet.answer()
+    fleet.app.sessions.is_starting = True
+    assert (await fleet.refusal(url)).status_code == 503
+    assert fleet.count("sfvopi_streams_total", result="starting") == 1
 
 
 async def test_a_call_that_nobody_knows_is_refused(fleet):

@@ -93,19 +93,24 @@ async def test_a_call_whose_hangup_was_lost_does_not_ring_for_ever(
     """Refused by the primary, with no fallback; or announced and never answered."""
     await registry.move("refused", CallEvent.RING, {"detail": NO_CAPACITY_DETAIL})
     await registry.move("rang", CallEvent.RING, {})
-    await registry.move("answered", CallEvent.ANSWER, {})
+    await registry.move("placed", CallEvent.ANSWER, {})  # its slot went with a worker that left in good order
+    await registry.move("talks", CallEvent.ANSWER, {})
+    await registry.move("talks", CallEvent.ATTACH, {})
     clock.forward(600_000)
     assert await end_what_rings_on(registry, meter) == 0
     clock.forward(1)
     await registry.move("new", CallEvent.RING, {})
-    assert await end_what_rings_on(registry, meter) == 2
+    assert await end_what_rings_on(registry, meter) == 3
     assert await end_what_rings_on(registry, meter) == 0
     reasons = {record.call_id: record.reason for record in await registry.recent_calls()}
-    assert reasons == {"refused": Reason.NO_CAPACITY, "rang": Reason.NO_ANSWER, "answered": "", "new": ""}
-    assert meter.value("sfvopi_reaped_total", kind="rang_on") == 2
+    assert reasons == {"refused": Reason.NO_CAPACITY, "rang": Reason.NO_ANSWER, "placed": Reason.NEVER_ATTACHED} | {
+        "talks": "",
+        "new": "",
+    }
+    assert meter.value("sfvopi_reaped_total", kind="rang_on") == 3
     assert meter.value("sfvopi_calls_total", result="refused", reason="no_capacity") == 1
     assert meter.value("sfvopi_calls_total", result="unanswered", reason="no_answer") == 1
-    assert await close_records(registry, meter) == 2
+    assert await close_records(registry, meter) == 3
 
 
 async def test_retention_forgets_what_is_old(registry: Registry, meter: Meter, clock: Clock) -> None:
