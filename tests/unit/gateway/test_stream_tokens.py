@@ -89,6 +89,8 @@ async def test_the_token_of_an_ended_call_gets_403(house: Any) -> None:
 async def test_a_token_that_comes_too_late_gets_403_for_the_first_stream_only(house: Any) -> None:
     await house.start_worker("w1")
     await house.answer("c-1")
+    too_long_ago_ms = house.registry.now_ms() - house.gateway.settings.attach_by_ms - 1
+    await house.registry.patch("c-1", {"answered_at_ms": too_long_ago_ms})
     late = url_for(house, "c-1", attach_ms=-1)
     assert await house.status_of(late) == 403
     assert house.metric("sfvopi_routes_total", result="not_attached_in_time") == 1
