@@ -15,6 +15,7 @@ else should run.
 """
 
 import argparse
+import atexit
 import json
 import os
 import sys
@@ -26,7 +27,7 @@ from rich.console import Console
 
 from tests.bench.machine import about
 from tests.bench.plot import draw
-from tests.bench.processes import put_first
+from tests.bench.processes import put_back, put_first
 from tests.bench.programme import ROUNDS, Programme, all_subjects
 from tests.bench.report import make_report, markdown, rich_tables
 from tests.bench.subjects import Cores
@@ -38,7 +39,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     began, machine = time.monotonic(), about()
     cores, say = Cores.of_this_machine(), Progress()
     os.sched_setaffinity(0, {cores.load})
-    put_first(os.getpid())
+    if put_first(os.getpid()):
+        atexit.register(put_back, os.getpid())  # the session may be that of a terminal, which goes on
     programme = Programme(cores, say, most=given.most, fixed=given.calls, seconds=given.seconds)
     if given.hold:
         programme.fixed(given.subject or ["ours-direct"], given.hold)

@@ -45,6 +45,7 @@ class Figures:
     response_p95_ms: float | None
     interruptions: int
     disobeyed: int | None
+    cleared_late: int
     barge_in_p50_ms: float | None
     barge_in_p95_ms: float | None
     underruns: int
@@ -99,6 +100,7 @@ class Window:
             response_p95_ms=percentile(responses, 95),
             interruptions=len(obeyed),
             disobeyed=obeyed.count(False) if self.is_whole else None,
+            cleared_late=sum(turn.sent_after_clear > 0 for turn in turns),
             barge_in_p50_ms=percentile(clears, 50),
             barge_in_p95_ms=percentile(clears, 95),
             underruns=sum(begin <= at < end for call in self.calls for at in call.playout.underruns),

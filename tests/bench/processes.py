@@ -34,11 +34,12 @@ def put_first(pid: int) -> bool:
 
     There, an idle priority elsewhere on the machine does not help: sessions share a core evenly, whatever is in them.
     """
-    try:
-        (PROC / str(pid) / "autogroup").write_text("-20")
-    except OSError:
-        return False
-    return True
+    return _set_session_priority(pid, -20)
+
+
+def put_back(pid: int) -> None:
+    """As it is for whoever has done nothing about it."""
+    _set_session_priority(pid, 0)
 
 
 def processor() -> str:
@@ -51,6 +52,14 @@ def processor() -> str:
 
 def memory_gb() -> float:
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1024**3
+
+
+def _set_session_priority(pid: int, nice: int) -> bool:
+    try:
+        (PROC / str(pid) / "autogroup").write_text(str(nice))
+    except OSError:
+        return False
+    return True
 
 
 def _cpu_ticks(pid: int) -> int:

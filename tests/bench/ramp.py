@@ -53,7 +53,7 @@ async def find_knee(name: str, cores: Cores, most: int, until: float, say: Say) 
                 "ramp_broke_at": broke_at if why else None,
                 "one_call": one.to_dict(),
                 "at_knee": best,
-                "holds": [{key: hold[key] for key in ("calls", "broken", "disturbed")} for hold in holds],
+                "holds": holds,
                 "goes_first": subject.goes_first,
                 **arrivals(trial, grown_mb, best["calls"] if best else 0),
             }

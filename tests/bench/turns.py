@@ -2,12 +2,14 @@
 
 A turn that begins while the bot is audible is an interruption: clearAudio is expected. If the bot had anyhow finished
 within `MOOT_S`, there was nothing to obey. The first audio after the turn's end is its answer, but for what the bot was
-still saying before: that ends with a clear, or by itself.
+still saying before: that ends with a clear, or by itself. What comes right behind a clear belongs to what was
+cleared: it should not have been sent, and is counted.
 """
 
 from dataclasses import dataclass
 
 MOOT_S = 0.5
+AFTER_CLEAR_S = 0.25
 
 
 @dataclass(slots=True)
@@ -20,6 +22,7 @@ class Turn:
     silent_at: float | None = None  # when the bot, not cleared, had said what it was saying
     cleared_at: float | None = None
     answered_at: float | None = None
+    sent_after_clear: int = 0  # pieces of audio
 
     @property
     def is_moot(self) -> bool:
@@ -91,5 +94,7 @@ class Turns:
         turn = self._now
         if turn is None or turn.answered_at is not None:
             return
-        if not turn.is_interruption or turn.cleared_at is not None or turn.silent_at is not None:
+        if turn.cleared_at is not None and turn.ended_at is None and now - turn.cleared_at < AFTER_CLEAR_S:
+            turn.sent_after_clear += 1
+        elif not turn.is_interruption or turn.cleared_at is not None or turn.silent_at is not None:
             turn.answered_at = now

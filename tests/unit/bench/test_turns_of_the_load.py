@@ -60,6 +60,18 @@ def test_silence_from_before_the_turn_ends_nothing() -> None:
     assert one(turns).silent_at is None
 
 
+def test_audio_right_behind_a_clear_is_what_was_cleared_and_no_answer() -> None:
+    turns = Turns()
+    turns.began(10.0, bot_is_audible=True)
+    turns.cleared(10.2)
+    turns.audio(10.22)
+    turns.ended(11.5)
+    turns.audio(12.4)
+    assert one(turns).sent_after_clear == 1
+    assert not one(turns).is_premature
+    assert one(turns).response_s == pytest.approx(0.9)
+
+
 def test_an_answer_into_the_question_is_premature_and_no_response_time() -> None:
     turns = Turns()
     turns.began(10.0, bot_is_audible=False)
