@@ -2,8 +2,8 @@
 
 The second time it comes with `X-Failed-Worker`, the address that has just not taken the stream. Where media is to be
 relayed, every stream goes to this gateway, whose leg asks again; so does that of a call which came through the line,
-wherever it is by now: it stays relayed to its end; and that of a new call whose caller may wait in line, should
-another worker not take it either.
+wherever it is by now: it stays relayed to its end; and that of a new call which no worker may take, if its number's
+policy is to hold the caller or to say something.
 """
 
 from starlette.requests import Request
@@ -31,11 +31,11 @@ class RouteEndpoint:
         token, decision = await self._director.direct(path.removeprefix(self._prefix), failed_address)
         match decision:
             case Route() if not (self._is_relayed or (token and is_from_line(token))):
-                if not (failed_address and token and await self._director.may_wait(token)):
+                if not (failed_address and token and await self._director.instead(token)):
                     return Response(status_code=204, headers={"X-Worker": decision.address})
             case Refused():
                 is_full = decision.status is Refusal.UNAVAILABLE
-                if not (is_full and token and await self._director.may_wait(token)):
+                if not (is_full and token and await self._director.instead(token)):
                     return _refused(decision)
             case Route() | Hold() | AnswerHere():
                 pass

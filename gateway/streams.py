@@ -97,16 +97,25 @@ class Director:
         self._meter.count(ROUTES, result=_label(decision))
         return token, decision
 
-    async def may_wait(self, token: StreamToken) -> bool:
-        """Whether a stream that no worker takes is a new call, whose number's policy is to hold."""
+    async def instead(self, token: StreamToken) -> Hold | AnswerHere | None:
+        """What a new call gets that no worker takes, by its number's policy; None: it is refused.
+
+        One whose reservation was lost with the registry is new, too; its number was lost as well.
+        """
         try:
             record = await self._registry.get(token.call_id)
+            if record:
+                is_new = record.state is CallState.RESERVED
+            else:
+                is_due = self._registry.now_ms() <= token.attach_by_ms
+                is_new = is_due and self._may_be_lost(token, await self._registry.since_ms())
         except RegistryAway:
             self._meter.count(REGISTRY_ERRORS)
-            return False
-        if record is None or record.state is not CallState.RESERVED:
-            return False
-        return self._numbers.plan_for(own_number(record)).overflow is Overflow.HOLD
+            return None
+        plan = self._numbers.plan_for(own_number(record)) if record else self._numbers.default
+        if is_new and plan.overflow is Overflow.HOLD:
+            return Hold(record)
+        return AnswerHere() if is_new and plan.overflow is Overflow.BUSY else None
 
     async def _decide(self, token: StreamToken, failed_address: str) -> Decision:
         if is_for_gateway(token):
@@ -220,8 +229,7 @@ class Streams:
             case AnswerHere() if token:
                 await self._say_busy(websocket, token)
             case Refused():
-                if token and decision.status is Refusal.UNAVAILABLE and (place := await self._place_in_line(token)):
-                    await self._hold(websocket, token, text, place)
+                if token and decision.status is Refusal.UNAVAILABLE and await self._serve_here(websocket, token, text):
                     return
                 if token:  # a stranger gets no line in the log: there may be any number of them
                     self._log.warning("stream refused", call_id=token.call_id, why=decision.why)
@@ -240,28 +248,34 @@ class Streams:
         try:
             worker = await self._attaching.attach(leg, route)
         except WorkerRefused as refused:
-            if refused.status == Refusal.UNAVAILABLE and (place := await self._place_in_line(token)):
-                await self._hold(websocket, token, text, place)
-            else:
+            if refused.status != Refusal.UNAVAILABLE or not await self._serve_here(websocket, token, text):
                 await deny(websocket, refused.status, "the worker did not take the stream")
             return
         self._notebook.write(token.call_id, TimelineEvent.ROUTED, worker_id=leg.worker_id, path="relayed")
         with self._held(leg):
             await self._run(websocket, leg, worker)
 
-    async def _place_in_line(self, token: StreamToken) -> Hold | None:
-        """Workers have the last word, and all have said no to a new call: its caller waits, if his number's may."""
-        if not await self._director.may_wait(token):
-            return None
+    async def _serve_here(self, websocket: WebSocket, token: StreamToken, text: str) -> bool:
+        """Workers have the last word, and all have said no: what the caller's number has for that, if anything."""
+        match await self._director.instead(token):
+            case Hold(record) if record is None or (record := await self._put_into_line(token)):
+                await self._hold(websocket, token, text, Hold(record))
+            case AnswerHere():
+                await self._say_busy(websocket, token)
+            case _:
+                return False
+        return True
+
+    async def _put_into_line(self, token: StreamToken) -> CallRecord | None:
+        """The record of a call that had a slot and waits now; None if it is not ours to move any more."""
         try:
             waits = await self._registry.move(token.call_id, CallEvent.WAIT, {"worker_id": "", "detail": HELD_DETAIL})
-            if not waits.moved:
-                return None
-            await self._registry.release(token.call_id)
+            if waits.moved:
+                await self._registry.release(token.call_id)
         except RegistryAway:
             self._meter.count(REGISTRY_ERRORS)
             return None
-        return Hold(waits.record)
+        return waits.record if waits.moved else None
 
     async def _run(self, websocket: WebSocket, leg: Leg, worker: WorkerEnd) -> None:
         try:

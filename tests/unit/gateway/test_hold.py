@@ -357,15 +357,23 @@ async def test_a_new_call_whose_worker_has_gone_waits_for_the_next(open_house: A
         await house.until(lambda: caller.heard == ["music", "clear"])
 
 
-@pytest.mark.parametrize("policy", ["busy", "reject"])
-async def test_who_may_not_wait_is_refused_when_no_worker_takes_the_call(
-    open_house: Any, prompts: Any, policy: str
-) -> None:
-    house = await open_house(**{**prompts, "overflow": policy})
+async def test_who_may_not_wait_is_refused_when_no_worker_takes_the_call(open_house: Any, prompts: Any) -> None:
+    house = await open_house(**{**prompts, "overflow": "reject"})
     (await house.start_worker("w1", capacity=2)).refuse_with = 503
     url = (await house.answer("c-1")).url
     assert await house.status_of(url) == 503
     assert await waiting(house) == []
+
+
+async def test_or_hears_the_busy_message_if_that_is_his_numbers_policy(open_house: Any, prompts: Any) -> None:
+    house = await open_house(**{**prompts, "overflow": "busy"})
+    (await house.start_worker("w1", capacity=2)).refuse_with = 503
+    url = (await house.answer("c-1")).url
+    async with on_the_line(house, url) as caller:
+        await house.until(lambda: caller.code == 1000)
+    assert caller.heard == ["busy"]
+    assert await state_of(house, "c-1") == (CallState.ENDED, Reason.BUSY_MESSAGE)
+    assert await house.used_slots() == 0
 
 
 async def test_nginx_is_told_to_bring_a_call_here_that_a_worker_did_not_take_if_it_may_wait(

@@ -82,3 +82,29 @@ async def test_a_call_that_never_was_waits_for_nobody(quick: Any) -> None:
     await quick.start_worker("another")
     async with asyncio.timeout(0.25):
         assert await quick.status_of(url_for(quick, "c-never", attach_ms=3_600_000)) == 404
+
+
+@pytest.mark.parametrize("policy", ["hold", "busy", "reject"])
+async def test_when_no_worker_has_room_the_default_policy_says_what_becomes_of_it(open_house: Any, policy: str) -> None:
+    house = await open_house(MemoryRegistry(settle_ms=300), heartbeat_s=0.3, lease_s=1, overflow=policy)
+    worker = await house.start_worker("w1")
+    await asyncio.sleep(0.31)
+    url = (await house.answer("c-1")).url
+    await asyncio.sleep(0.01)
+    lose_everything(house)
+    worker.refuse_with = 503
+    await worker.beat(10)
+    if policy == "reject":
+        assert await house.status_of(url) == 503
+        return
+    async with house.connect(url) as stream:
+        await stream.send('{"event":"start","streamId":"s","callId":"x"}')
+        if policy == "busy":
+            async with asyncio.timeout(15):
+                async for _ in stream:
+                    pass
+            assert stream.close_code == 1000
+            return
+        worker.refuse_with = None
+        await house.until(lambda: worker.streams)
+        assert (await house.registry.get("c-1")).is_held is False
