@@ -3,7 +3,6 @@
 import asyncio
 from dataclasses import replace
 
-from gateway.admission import own_number
 from gateway.routing import (
     AnswerHere,
     Decision,
@@ -16,7 +15,7 @@ from gateway.routing import (
     past,
 )
 from shared.calls.lost import may_be_lost
-from shared.calls.record import CallRecord
+from shared.calls.record import CallRecord, own_number
 from shared.calls.state import CallState
 from shared.fleet.address import is_worker_address, reachable
 from shared.fleet.worker import WorkerView
