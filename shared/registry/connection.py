@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from redis.asyncio import Redis
 from redis.commands.core import AsyncScript
-from redis.exceptions import RedisError
+from redis.exceptions import NoScriptError, RedisError
 from redis.exceptions import TimeoutError as RedisTimeout
 
 from shared.registry.address import RedisAddress, close_pool
@@ -20,6 +20,8 @@ from shared.registry.contract import RegistryAway
 from shared.registry.scripts import Scripts
 
 T = TypeVar("T")
+Run = tuple[AsyncScript, Sequence[str], Sequence[object]]
+"""A script, its keys and its arguments."""
 
 SILENT_FOR_S = 0.2  # after an answer that did not come: nobody else waits for one meanwhile
 SILENCE_S = 5.0  # a listener that hears nothing for so long asks whether anybody is there
@@ -60,6 +62,22 @@ class Connection:
     async def run(self, script: AsyncScript, where: Sequence[str], *told: object) -> Any:
         """Run a script on these keys, with these arguments."""
         return await self.ask(lambda: script(keys=list(where), args=[str(value) for value in told]))
+
+    async def run_all(self, runs: Sequence[Run]) -> None:
+        """Run scripts in one round trip, whatever they return; one that Redis does not know is run once more, alone."""
+
+        async def run() -> list[Any]:
+            async with self.redis.pipeline(transaction=False) as pipe:
+                for script, where, told in runs:
+                    pipe.evalsha(script.sha, len(where), *where, *map(str, told))
+                answers: list[Any] = await pipe.execute(raise_on_error=False)
+                return answers
+
+        for (script, where, told), answer in zip(runs, await self.ask(run), strict=True):
+            if isinstance(answer, NoScriptError):
+                await self.run(script, where, *told)
+            elif isinstance(answer, RedisError):
+                raise RegistryAway(f"Redis is away: {type(answer).__name__}") from answer
 
     async def ask(self, question: Callable[[], Awaitable[T]]) -> T:
         """The answer to a question that is put through `redis`."""

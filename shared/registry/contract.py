@@ -210,6 +210,11 @@ class Registry(Protocol):
     async def note(self, call_id: str, entries: Sequence[TimelineEntry]) -> None:
         """Append to the call's timeline (kept to the newest `TIMELINE_ENTRIES`)."""
 
+    async def write_down(
+        self, entries: Mapping[str, Sequence[TimelineEntry]], figures: Mapping[str, Mapping[str, float]]
+    ) -> None:
+        """`note` for these calls, and `patch` of their figures, in as few round trips as possible."""
+
     async def timeline(self, call_id: str, after: int = 0) -> list[TimelineEntry]:
         """The call's timeline from entry number `after` on (0: all)."""
 

@@ -216,6 +216,14 @@ class MemoryRegistry:
         del kept[:-TIMELINE_ENTRIES]
         self._noted[call_id] = self._noted.get(call_id, 0) + len(entries)
 
+    async def write_down(
+        self, entries: Mapping[str, Sequence[TimelineEntry]], figures: Mapping[str, Mapping[str, float]]
+    ) -> None:
+        for call_id, lines in entries.items():
+            await self.note(call_id, lines)
+        for call_id, values in figures.items():
+            await self.patch(call_id, {"figures": values})
+
     async def timeline(self, call_id: str, after: int = 0) -> list[TimelineEntry]:
         self._check()
         kept = self._timelines.get(call_id, [])

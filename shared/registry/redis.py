@@ -4,6 +4,8 @@ Policy stays in Python: scripts are told the time, the moves of an event, the en
 made before the first command; a command that is not answered in time is `RegistryAway`, and none is repeated.
 """
 
+import asyncio
+import contextlib
 import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, TypeVar, cast
@@ -13,7 +15,7 @@ from shared.calls.state import MOVES, CallEvent, CallState
 from shared.fleet.worker import Heard, Order, WorkerRecord, WorkerState, WorkerView
 from shared.registry import keys
 from shared.registry.address import RedisAddress, parse_address
-from shared.registry.connection import Connection
+from shared.registry.connection import Connection, Run
 from shared.registry.contract import (
     LINE_KEPT_MS,
     LINE_TOPIC,
@@ -43,6 +45,8 @@ from shared.registry.stored import (
 T = TypeVar("T")
 
 PAGE = 500  # calls looked at in one step of retention
+AT_ONCE = 100  # scripts in one pipeline: their answers have to come within one timeout
+LIST_AFTER_S = 0.02
 
 
 class RedisRegistry:
@@ -70,6 +74,8 @@ class RedisRegistry:
             wait_s=wait_s,
             max_connections=max_connections,
         )
+        self._unlisted: dict[str, int] = {}  # new calls, and when they were created
+        self._listing: asyncio.Task[None] | None = None
         self._redis = self._connection.redis
         self._scripts = self._connection.scripts
         self._ask = self._connection.ask
@@ -249,7 +255,7 @@ class RedisRegistry:
         )
         state = as_known(CallState, before, CallState.NONE)
         if moved and state is CallState.NONE:
-            await self._index(call_id, now_ms)
+            self._list_soon(call_id, now_ms)
         return Moved(bool(moved), state, decode_record(call_id, _map(flat)))
 
     async def patch(self, call_id: str, changes: Mapping[str, Any]) -> None:
@@ -261,7 +267,7 @@ class RedisRegistry:
         stored = _flat(encode_record(record))
         is_new = await self._run(self._scripts.restore, [keys.record(record.call_id)], keys.CALL_TTL_MS, *stored)
         if is_new:
-            await self._index(record.call_id, record.created_at_ms or self.now_ms())
+            self._list_soon(record.call_id, record.created_at_ms or self.now_ms())
             await self.count_for(own_number(record), record.call_id)
         return bool(is_new)
 
@@ -286,6 +292,7 @@ class RedisRegistry:
             records = (decode_record(call_id, stored) for call_id, stored in zip(newest, found, strict=True))
             return [record for record in records if record is not None]
 
+        await self._list()
         return await self._ask(read)
 
     async def note(self, call_id: str, entries: Sequence[TimelineEntry]) -> None:
@@ -293,6 +300,19 @@ class RedisRegistry:
             lines = [encode_entry(entry) for entry in entries]
             where = [keys.timeline(call_id), keys.noted(call_id)]
             await self._run(self._scripts.note, where, keys.CALL_TTL_MS, TIMELINE_ENTRIES, *lines)
+
+    async def write_down(
+        self, entries: Mapping[str, Sequence[TimelineEntry]], figures: Mapping[str, Mapping[str, float]]
+    ) -> None:
+        runs: list[Run] = []
+        for call_id, lines in entries.items():
+            where = [keys.timeline(call_id), keys.noted(call_id)]
+            runs.append((self._scripts.note, where, [keys.CALL_TTL_MS, TIMELINE_ENTRIES, *map(encode_entry, lines)]))
+        for call_id, values in figures.items():
+            stored = _flat(encode_changes({"figures": values}))
+            runs.append((self._scripts.patch, [keys.record(call_id)], [keys.CALL_TTL_MS, *stored]))
+        for at in range(0, len(runs), AT_ONCE):
+            await self._connection.run_all(runs[at : at + AT_ONCE])
 
     async def timeline(self, call_id: str, after: int = 0) -> list[TimelineEntry]:
         where = [keys.timeline(call_id), keys.noted(call_id)]
@@ -347,23 +367,41 @@ class RedisRegistry:
         return self._connection.listen(keys.nudges(topic))
 
     async def close(self) -> None:
+        await self._list()
+        if self._listing is not None:
+            self._listing.cancel()
         await self._connection.close()
 
-    async def _index(self, call_id: str, created_at_ms: int) -> None:
-        """List a new call among the recent ones. If this is lost, the call's ending lists it."""
+    def _list_soon(self, call_id: str, created_at_ms: int) -> None:
+        """List a new call among the recent ones, with others that come meanwhile: a caller waits for what comes of his
+        call, nobody for the list. If it is lost, the call's ending lists it."""
+        self._unlisted[call_id] = created_at_ms
+        if self._listing is None or self._listing.done():
+            self._listing = asyncio.create_task(self._list_later(), name="list calls")
+
+    async def _list_later(self) -> None:
+        while self._unlisted:
+            await asyncio.sleep(LIST_AFTER_S)
+            await self._list()
+
+    async def _list(self) -> None:
+        """All calls that came through us: before anybody reads the list, and in the end."""
+        calls = dict(self._unlisted)
 
         async def add() -> None:
             async with self._redis.pipeline(transaction=False) as pipe:
-                pipe.zadd(keys.CALLS, {call_id: created_at_ms}, nx=True)
+                pipe.zadd(keys.CALLS, calls, nx=True)
                 pipe.pexpire(keys.CALLS, keys.CALL_TTL_MS)
                 await pipe.execute()
 
-        try:
-            await self._ask(add)
-        except RegistryAway:
-            return  # the move itself is done, and must not look as if it were not
+        if calls:
+            with contextlib.suppress(RegistryAway):
+                await self._ask(add)
+            for call_id in calls:
+                self._unlisted.pop(call_id, None)
 
     async def _created_before(self, at_ms: int, passed_over: int) -> list[str]:
+        await self._list()
         found: list[str] = await self._ask(
             lambda: self._redis.zrangebyscore(keys.CALLS, "-inf", f"({at_ms}", start=passed_over, num=PAGE)
         )

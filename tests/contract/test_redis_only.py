@@ -305,3 +305,27 @@ def test_an_address_that_cannot_be_used_is_refused_without_quoting_it(url: str) 
     with pytest.raises(BadAddress, match="REDIS_URL") as refused:
         open_registry(url)
     assert "secret" not in str(refused.value)
+
+
+async def test_calls_are_listed_for_others_soon_those_too_that_come_while_some_are_being_listed(
+    fleet: RedisRegistry, redis: Redis
+) -> None:
+    for number in range(40):
+        await fleet.move(f"c{number}", CallEvent.ANSWER, {})
+        await asyncio.sleep(0.002)
+    async with asyncio.timeout(5):
+        while await redis.zcard(keys.CALLS) < 40:  # nobody asks the registry itself, which would list what is left
+            await asyncio.sleep(0.01)
+
+
+async def test_what_is_written_down_at_once_is_written_by_a_redis_that_lost_its_scripts(
+    fleet: RedisRegistry, redis: Redis
+) -> None:
+    await fleet.move("c", CallEvent.ANSWER, {})
+    await redis.script_flush()
+    entry = TimelineEntry(1, "gateway:g", "webhook", {})
+    await fleet.write_down({"c": [entry], "d": [entry]}, {"c": {"answer_ms": 2.0}})
+    assert await fleet.timeline("c") == await fleet.timeline("d") == [entry]
+    record = await fleet.get("c")
+    assert record is not None
+    assert record.figures == {"answer_ms": 2.0}

@@ -1,4 +1,4 @@
-"""What a call leaves behind is collected soon, and nobody waits for it.
+"""What a call leaves behind is collected soon, and nobody waits for it. For workers, and for gateways' answers.
 
 A call's pipeline is full of reference cycles (processors, their tasks, their handlers), so it goes with the
 collector's oldest generation only. CPython looks at that one when a quarter as much has come as the last look found
