@@ -1,4 +1,4 @@
-"""The load client: many calls in one lean loop over epoll, no asyncio, no library between it and its sockets.
+"""The client: many calls in one lean loop over epoll, no asyncio, no library between it and its sockets.
 
 It says of itself how late it sent each frame: a run in which it was late measured the client, or the machine. Linux.
 """
@@ -12,11 +12,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from shared.carrier.load import wire
+from shared.carrier.load.call import Call, CallLost
 from shared.sfvopi.answer import StreamAnswer
 from shared.sfvopi.errors import WebhookRejected
 from shared.sfvopi.webhooks import AnswerWebhook, HangupWebhook
-from tests.bench import wire
-from tests.bench.call import Call, CallLost
 
 MOST_UNSENT = 64 * 1024  # of one stream: a subject that reads nothing for three seconds; then frames are dropped
 _READ = 65536
@@ -49,7 +49,8 @@ class _Connection:
 class Load:
     """`place` calls, `run_until` a moment, look at `calls`; `hang_up` what is to end. A context manager."""
 
-    def __init__(self, target: Target) -> None:
+    def __init__(self, target: Target, call: type[Call] = Call) -> None:
+        self._call = call
         self.calls: list[Call] = []
         self.lags: list[tuple[float, float]] = []  # (sent at, late by) of every frame
         self.dropped = 0  # frames that a subject did not read
@@ -81,7 +82,7 @@ class Load:
     def place(self) -> Call:
         """Begin a call, as the carrier does: the answer webhook first."""
         number, now = len(self.calls), time.monotonic()
-        call = Call(number, f"{self._prefix}-{number}", now)
+        call = self._call(number, f"{self._prefix}-{number}", now)
         self.calls.append(call)
         webhook = AnswerWebhook(call.call_id, from_number="+919876543210", to_number="+918000000001")
         fields = {**webhook.to_fields(), "direction": "INBOUND", "call_status": "IN_PROGRESS"}

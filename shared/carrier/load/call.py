@@ -5,10 +5,10 @@ import json
 from collections import deque
 from dataclasses import dataclass
 
-from tests.bench import wire
-from tests.bench.playout import CarrierPlayout
-from tests.bench.script import FRAME_S, frames_of_call, quiet_frames
-from tests.bench.turns import Turns
+from shared.carrier.load import wire
+from shared.carrier.load.playout import CarrierPlayout
+from shared.carrier.load.script import FRAME_S, frames_of_call, quiet_frames
+from shared.carrier.load.turns import Turns
 
 PREBUFFER_S = 0.06
 BYTES_PER_S = 8000  # A-law

@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass
 from statistics import median
 from typing import Any
 
-from tests.bench.call import Call
-from tests.bench.loop_lag import Sample, spread_out
+from shared.carrier.load.call import Call
+from worker.capacity.loop_lag import Sample, spread_out
 
 STALL_BEFORE_S = 0.02  # of a new call: a sample is of the moment when a standstill ended
 

@@ -20,6 +20,11 @@ def rss_mb(pids: Iterable[int]) -> float:
     return sum(int((PROC / str(pid) / "statm").read_text().split()[1]) for pid in pids) * _PAGE_MB
 
 
+def open_files(pid: int) -> int:
+    """How many files, sockets and pipes this process has open."""
+    return len(os.listdir(PROC / str(pid) / "fd"))
+
+
 def idle_s(core: int) -> float:
     """Seconds for which this core had nothing to do."""
     for line in (PROC / "stat").read_text().splitlines():

@@ -1,23 +1,35 @@
 """One subject under load: calls come and go at a pace, stretches of time are measured. Decides nothing."""
 
 import time
+from collections.abc import Mapping, Sequence
+from typing import Protocol
 
-from tests.bench.call import Call
-from tests.bench.figures import Counters, Figures, Window, greeting_ms, stall_of_ms
-from tests.bench.load import Load
-from tests.bench.loop_lag import Sample
-from tests.bench.processes import cpu_s, idle_s, rss_mb
-from tests.bench.subjects import Subject
+from shared.carrier.load.call import Call
+from shared.carrier.load.client import Load
+from worker.capacity.figures import Counters, Figures, Window, greeting_ms, stall_of_ms
+from worker.capacity.loop_lag import LagFile, Sample
+from worker.capacity.processes import cpu_s, idle_s, rss_mb
 
 SETTLE_S = 3.0  # after the last new call
 LOOK_S = 1.0
 LATE_ANSWERS_S = 4.0  # after a stretch: what was said in it may still be answered
 
 
+class Measured(Protocol):
+    """What is under load: processes on a core, and where each writes the lateness of its loop."""
+
+    @property
+    def pids(self) -> Sequence[int]: ...
+    @property
+    def core(self) -> int: ...
+    @property
+    def lags(self) -> Mapping[str, LagFile]: ...
+
+
 class Trial:
     """Blocking, on purpose: nothing else runs in this process while a subject is under load."""
 
-    def __init__(self, subject: Subject, load: Load) -> None:
+    def __init__(self, subject: Measured, load: Load) -> None:
         self._subject = subject
         self._load = load
 
@@ -34,6 +46,12 @@ class Trial:
     def failures(self) -> list[str]:
         """Why calls were not taken, or lost."""
         return [call.failure for call in self._load.calls if call.failure]
+
+    @property
+    def call_s(self) -> float:
+        """How long all calls together have lasted by now."""
+        now = time.monotonic()
+        return sum((call.ended_at or now) - call.started_at for call in self._load.calls if call.started_at)
 
     def add_calls(self, count: int, per_s: float = 1.0) -> None:
         """New calls, one after another."""
@@ -67,7 +85,7 @@ class Trial:
     def count(self) -> Counters:
         """The counters now."""
         pids = self._subject.pids
-        idle = idle_s(self._subject.cores.subject)
+        idle = idle_s(self._subject.core)
         return Counters(time.monotonic(), cpu_s(pids), rss_mb(pids), idle, self._load.dropped)
 
     def window(self, calls: list[Call], begin: Counters, end: Counters, *, is_whole: bool = True) -> Window:

@@ -22,11 +22,12 @@ def frame(payload: bytes, opcode: int = TEXT) -> bytes:
     return struct.pack("!BBH", 0x80 | opcode, 0x80 | 126, size) + _NO_MASK + payload
 
 
-def post(url: str, body: dict[str, object]) -> bytes:
-    """A request with JSON."""
+def post(url: str, body: dict[str, object], *, keeps_open: bool = False) -> bytes:
+    """A request with JSON; the last one of its connection, unless that is kept open."""
     parts, data = urlsplit(url), json.dumps(body).encode()
     head = f"POST {parts.path} HTTP/1.1\r\nHost: {parts.netloc}\r\nContent-Type: application/json\r\n"
-    return f"{head}Content-Length: {len(data)}\r\nConnection: close\r\n\r\n".encode() + data
+    last = "" if keeps_open else "Connection: close\r\n"
+    return f"{head}Content-Length: {len(data)}\r\n{last}\r\n".encode() + data
 
 
 def get(url: str, headers: dict[str, str]) -> bytes:

@@ -46,9 +46,9 @@ class Sampler:
 _samplers: list[Sampler] = []
 
 
-def sample_this_loop() -> None:
-    """Start sampling, once per process, if a file is named. Needs a running loop."""
-    file = os.environ.get(FILE)
+def sample_this_loop(file: str = "") -> None:
+    """Start sampling, once per process, if a file is named, here or in the environment. Needs a running loop."""
+    file = file or os.environ.get(FILE, "")
     if file and not _samplers:
         _samplers.append(Sampler(file))
 

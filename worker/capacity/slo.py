@@ -3,10 +3,11 @@
 What was not measured was not kept: nothing passes for want of figures.
 """
 
+from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from tests.bench.figures import Figures
+from worker.capacity.figures import Figures
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,34 +23,50 @@ class Limits:
 
 
 LIMITS = Limits()
+LOOP_LAG, RESPONSE, BARGE_IN = "loop lag p99", "response p50", "barge-in p95"
+DISOBEYED, UNANSWERED = "interruptions disobeyed", "turns unanswered"
+MANNERS = frozenset({RESPONSE, BARGE_IN, DISOBEYED, UNANSWERED})  # a bot may be made without them
+NOT_MEASURED = "not measured"
 
 # Beyond these a measurement is not of the subject alone: the client was late, or others had the subject's core.
 CLIENT_LAG_P99_MS, CLIENT_LAG_MAX_MS, OTHERS_PCT = 5.0, 40.0, 15.0
 
 
-def broken(figures: Figures, response_of_one_ms: float | None, limits: Limits = LIMITS) -> list[str]:
+def broken(
+    figures: Figures,
+    response_of_one_ms: float | None,
+    limits: Limits = LIMITS,
+    apart: Collection[str] = (),
+) -> list[str]:
     """What was not kept, in words; nothing if all was. `response_of_one_ms`: the median with one call."""
-    found, unknown = [], []
+    found = {name: told for name, told in judged(figures, response_of_one_ms, limits).items() if name not in apart}
+    known = [told for told in found.values() if NOT_MEASURED not in told]
+    return known or list(found.values())
+
+
+def judged(figures: Figures, response_of_one_ms: float | None, limits: Limits = LIMITS) -> dict[str, str]:
+    """Each objective that was not kept, by its name, in words."""
+    found = {}
     for name, value, limit in (
-        ("loop lag p99", figures.loop_lag_p99_ms, limits.loop_lag_p99_ms),
-        ("barge-in p95", figures.barge_in_p95_ms, limits.barge_in_p95_ms),
-        ("response p50", figures.response_p50_ms, _response_limit(response_of_one_ms, limits)),
+        (LOOP_LAG, figures.loop_lag_p99_ms, limits.loop_lag_p99_ms),
+        (BARGE_IN, figures.barge_in_p95_ms, limits.barge_in_p95_ms),
+        (RESPONSE, figures.response_p50_ms, _response_limit(response_of_one_ms, limits)),
     ):
         if value is None or limit is None:
-            unknown.append(f"{name} not measured")
-        elif value > limit or (name == "loop lag p99" and value == limit):
-            found.append(f"{name} {value:.0f} ms (limit {limit:.0f})")
+            found[name] = f"{name} {NOT_MEASURED}"
+        elif value > limit or (name == LOOP_LAG and value == limit):
+            found[name] = f"{name} {value:.0f} ms (limit {limit:.0f})"
     for name, count in (
         ("underruns", figures.underruns),
-        ("interruptions disobeyed", figures.disobeyed),
-        ("turns unanswered", figures.unanswered),
+        (DISOBEYED, figures.disobeyed),
+        (UNANSWERED, figures.unanswered),
         ("calls lost", figures.calls_lost),
     ):
         if count is None:
-            unknown.append(f"{name} not measured")
+            found[name] = f"{name} {NOT_MEASURED}"
         elif count:
-            found.append(f"{name}: {count}")
-    return found or unknown
+            found[name] = f"{name}: {count}"
+    return found
 
 
 def disturbances(figures: Figures) -> list[str]:
