@@ -27,7 +27,10 @@ class WorkerSettings(FleetSettings):
     )
     worker_id: str = Field("", validation_alias=env("SFVOPI_WORKER_ID"), description="Default: host name and process.")
     calls_per_worker: int = Field(
-        10, gt=0, validation_alias=env("SFVOPI_CALLS_PER_WORKER"), description="Slots of this process."
+        10,
+        gt=0,
+        validation_alias=env("SFVOPI_CALLS_PER_WORKER"),
+        description="Slots of this process; `sfvopi bench capacity` finds how many it carries.",
     )
 
     watchdog_s: float = Field(
