@@ -82,7 +82,10 @@ def _fleet(bot: str, most: int, worker_core: int) -> LocalFleet:
             "SFVOPI_SAMPLE_RATE": "8000",
             "SFVOPI_ALLOWED_SOURCES": "127.0.0.0/8",
             "SFVOPI_MAX_CALL_S": "3600",
+            "SFVOPI_WORKER_HOST": "127.0.0.1",
             "SFVOPI_WORKER_PORT": "0",
+            "SFVOPI_WORKER_ADDRESS": "",
+            "SFVOPI_WORKER_NETWORKS": "127.0.0.0/8",
         },
     )
     numbers = fleet.folder / "no-numbers.toml"  # every number is the bot's
