@@ -156,7 +156,7 @@ class SFVoPIInput(BaseInputTransport):
     async def setup(self, setup: FrameProcessorSetup) -> None:  # type: ignore[override]  # as Pipecat's own does
         await super().setup(setup)
         pipeline = setup.pipeline_worker
-        pipeline.add_observer(CallObserver(self._stream.watch, pipeline))
+        CallObserver(self._stream.watch, pipeline)
 
         async def idle(_: Any) -> None:
             self._stream.watch.idle_seen = True
