@@ -53,7 +53,6 @@ from worker.pipeline.recordings import Recording
 from worker.pipeline.resampler import Resampler
 from worker.pipeline.vad import EDGE_PARAMS
 from worker.providers import Service
-from worker.speaker import CHUNK_MS
 from worker.stream import CallStream
 from worker.turns import LOUD_RMS
 
@@ -100,7 +99,7 @@ class SFVoPITransport(BaseTransport):
             "audio_in_enabled": True,
             "audio_out_enabled": True,
             "audio_out_sample_rate": stream.format.sample_rate,
-            "audio_out_10ms_chunks": CHUNK_MS // 10,
+            "audio_out_10ms_chunks": stream.speaker.chunk_ms // 10,
             "audio_out_end_silence_secs": 0,
             # audio waits for a stream that comes back; a dead peer is noticed by the socket, long before
             "audio_out_write_timeout_secs": stream.hold_s + 30,
