@@ -6,7 +6,6 @@ Redis that hangs costs one caller a timeout, not every one of them, one after th
 """
 
 import asyncio
-import contextlib
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any, TypeVar
@@ -67,8 +66,10 @@ class Connection:
         self._check_open()
         self._check_answers()
         try:
-            # a deadline costs as much as all the rest of this: only for who has to wait
-            async with asyncio.timeout(self._wait_s) if self._room.locked() else contextlib.nullcontext():
+            if self._room.locked():  # a deadline costs as much as all the rest of this
+                async with asyncio.timeout(self._wait_s):
+                    await self._room.acquire()
+            else:
                 await self._room.acquire()
         except TimeoutError:
             raise RegistryAway(f"no connection to Redis was free within {self._wait_s:g} s") from None
