@@ -8,6 +8,7 @@ one, which then finds what it would have found. Decisions are made by the stock 
 
 import asyncio
 import audioop
+import time
 from collections import deque
 from collections.abc import Callable
 from functools import cache
@@ -19,7 +20,8 @@ from pipecat.audio.vad.vad_analyzer import VADAnalyzer, VADParams, VADState
 from worker.pipeline.vad import SharedSileroVADAnalyzer, shared_model
 
 BATCH_S = 0.02  # windows wait for each other for so long
-MAX_BATCH = 32  # at a time: 1.5 ms, after which others have their turn
+MAX_BATCH = 32  # at a time: 1.5 ms
+TURN_S = 0.003  # after which others on the event loop have their turn
 # A window is loud if it is louder than the line's noise by 3 dB. Below -58 dB (of 16 bits) nothing is; above -53 dB
 # everything is, or soft speech on a noisy line would be taken for its noise.
 LOUDER, GATE_RMS, GATE_RMS_MOST = 1.4, 40.0, 70.0
@@ -91,20 +93,27 @@ class Batch:
         self._waiting.pop(analyzer, None)
 
     def _run(self) -> None:
+        """Judge what waits, a stream's backlog too as far as there is time: else each window of it waits for a turn."""
         loop, self._loop = self._loop, None
+        until = time.monotonic() + TURN_S
+        while self._waiting:
+            self._judge_next()
+            if time.monotonic() >= until:
+                break
+        if self._waiting and loop is not None:
+            self._loop = loop
+            loop.call_soon(self._run)
+
+    def _judge_next(self) -> None:
         analyzers = list(self._waiting)[:MAX_BATCH]
         windows = [analyzer.pending.popleft() for analyzer in analyzers]
         for analyzer in analyzers:
             del self._waiting[analyzer]
             if analyzer.pending:
                 self._waiting[analyzer] = None  # behind the others
-        if self._waiting and loop is not None:
-            self._loop = loop
-            loop.call_soon(self._run)
-        if analyzers:
-            confidences = self.judge([analyzer.row for analyzer in analyzers], windows)
-            for analyzer, window, confidence in zip(analyzers, windows, confidences, strict=True):
-                analyzer.decide(window, confidence)
+        confidences = self.judge([analyzer.row for analyzer in analyzers], windows)
+        for analyzer, window, confidence in zip(analyzers, windows, confidences, strict=True):
+            analyzer.decide(window, confidence)
 
     def judge(self, rows: list[int], windows: list[bytes]) -> list[float]:
         """How sure the model is that each of these windows, one per row, is speech; the rows' states move on."""
