@@ -204,9 +204,8 @@ class StreamProtocol(WebSocketsSansIOProtocol):
             scope["state"]["abort"] = self.transport.abort
             scope["state"]["listen"] = self.listen
             scope["state"]["say"] = self.say
-            self._knows_frames = self._piece.endswith(
-                b"\r\n\r\n"
-            )  # the request's end: frames begin with what comes next
+            # where the request has ended, a frame begins with what comes next
+            self._knows_frames = self._piece.endswith(b"\r\n\r\n")
 
     async def send(self, message: Any) -> None:
         await super().send(message)
