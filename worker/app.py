@@ -261,6 +261,7 @@ class WorkerApp:
             record.format,
             watch,
             send_lead_s=settings.send_lead_ms / 1000,
+            send_chunk_ms=settings.send_chunk_ms,
             hold_s=settings.reconnect_window_s,
             clears=CLEARS_OF_A_SESSION * max(0, record.attachments - 1),
             bot=record.bot,

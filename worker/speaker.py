@@ -16,7 +16,6 @@ from worker.observing import CallWatch
 if TYPE_CHECKING:
     from worker.stream import CallStream
 
-CHUNK_MS = 40
 LAST_CHECKPOINT = "end_of_speech"  # ours, asked for before the stream is closed
 PATIENCE_S = 1.0  # for the carrier to have played what, by our estimate, it has
 
@@ -24,10 +23,13 @@ PATIENCE_S = 1.0  # for the carrier to have played what, by our estimate, it has
 class Speaker:
     """Says audio on a call's stream. One per session: clear numbers go on over all sockets."""
 
-    def __init__(self, stream: "CallStream", watch: CallWatch, lead_s: float, clears: int = 0) -> None:
+    def __init__(
+        self, stream: "CallStream", watch: CallWatch, lead_s: float, chunk_ms: int = 100, clears: int = 0
+    ) -> None:
+        self.chunk_ms = chunk_ms
         self._stream = stream
         self._watch = watch
-        self._ahead_s = max(0.0, lead_s - CHUNK_MS / 1000)  # may be unplayed when the next chunk goes
+        self._ahead_s = max(0.0, lead_s - chunk_ms / 1000)  # may be unplayed when the next chunk goes
         self._playout = Playout()
         self._generation = 0  # grows with every clear
         self._clears = clears  # sent before, by an earlier session of this call
@@ -36,7 +38,7 @@ class Speaker:
     @property
     def chunk_bytes(self) -> int:
         """Bytes of one chunk of 16-bit PCM."""
-        return self._stream.format.sample_rate * CHUNK_MS // 1000 * 2
+        return self._stream.format.sample_rate * self.chunk_ms // 1000 * 2
 
     @property
     def quiet_at(self) -> float:

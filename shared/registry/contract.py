@@ -175,6 +175,9 @@ class Registry(Protocol):
     async def get(self, call_id: str) -> CallRecord | None:
         """The call's record, or None."""
 
+    async def get_many(self, call_ids: Sequence[str]) -> list[CallRecord | None]:
+        """`get` of each, in their order, at a fraction of the cost; not all of one moment."""
+
     async def move(
         self, call_id: str, event: CallEvent, changes: Mapping[str, Any], *, fence: int | None = None
     ) -> Moved:

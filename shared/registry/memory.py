@@ -150,6 +150,9 @@ class MemoryRegistry:
         self._check()
         return decode_record(call_id, self._calls.get(call_id, {}))
 
+    async def get_many(self, call_ids: Sequence[str]) -> list[CallRecord | None]:
+        return [await self.get(call_id) for call_id in call_ids]
+
     async def move(
         self, call_id: str, event: CallEvent, changes: Mapping[str, Any], *, fence: int | None = None
     ) -> Moved:

@@ -90,6 +90,14 @@ class WorkerSettings(FleetSettings):
         validation_alias=env("SFVOPI_SEND_LEAD_MS"),
         description="How far audio is sent ahead of its playing, so that a late moment of ours is not heard.",
     )
+    send_chunk_ms: int = Field(
+        100,
+        ge=20,
+        le=200,
+        multiple_of=10,
+        validation_alias=env("SFVOPI_SEND_CHUNK_MS"),
+        description="Audio in one playAudio. Each costs the same, however long it is; a carrier may want shorter ones.",
+    )
 
     apology_wav: Path | None = Field(
         None,

@@ -1,7 +1,8 @@
 """The least that any server pays for these calls: a bare Starlette application, no Pipecat, no VAD.
 
 `python -m tests.bench.echo --port P`. It parses every message, looks at how loud it is, and answers with as much
-audio as a bot: a greeting, a reply to each utterance, clearAudio when it is spoken into; everything at the same pace.
+audio as a bot: a greeting, a reply to each utterance, clearAudio when it is spoken into; everything at the same pace,
+and in pieces as long as our worker's.
 """
 
 import argparse
@@ -22,7 +23,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from worker.capacity.loop_lag import sample_this_loop
 
-CHUNK_S = 0.04
+CHUNK_S = 0.1
 GREETING_S, REPLY_S = 2.75, 3.75
 LOUD_RMS = 300
 ONSET_FRAMES = 5  # loud ones: somebody speaks

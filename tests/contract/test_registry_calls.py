@@ -293,3 +293,13 @@ async def test_entries_and_figures_of_many_calls_are_written_down_at_once(regist
     assert known is not None
     assert known.figures == {"answer_ms": 1.5}
     assert unknown is None
+
+
+async def test_many_records_are_had_in_the_order_they_were_asked_for(registry: Registry) -> None:
+    names = [f"c{number}" for number in range(40)]
+    for name in names[::2]:
+        await bring(registry, name, CallState.ACTIVE)
+    found = await registry.get_many(names)
+    assert found == [await registry.get(name) for name in names]
+    assert [record is None for record in found] == [number % 2 == 1 for number in range(40)]
+    assert await registry.get_many([]) == []
