@@ -20,7 +20,7 @@ class HousekeepingSettings(FleetSettings):
         0,
         ge=0,
         validation_alias=env("SFVOPI_POD_COSTS_S"),
-        description="Between two rounds of telling Kubernetes how many calls each worker's pod has (pod-deletion-cost), "
+        description="Between two rounds of telling Kubernetes how many calls each worker has (pod-deletion-cost), "
         "so that scaling down takes the idlest first. 0: never, as outside of a cluster.",
     )
 
