@@ -266,7 +266,7 @@ class Day:
         told.serving_at_night = serving
 
     async def _probe(self) -> None:
-        """What each script takes of Redis' one thread with the fleet at its largest, and what the fleet's keys weigh."""
+        """What each script takes of Redis' one thread with the fleet at its largest, and what its keys weigh."""
         self._is_probed = True
         self.told.redis_mb_at_peak = round((await self._redis("memory"))["used_memory"] / 1e6, 2)
         before = await self._redis("commandstats")

@@ -8,8 +8,8 @@ envsubst "$names" < "$NGINX_TEMPLATE" > "$NGINX_RUN/nginx.conf"
 
 certificate=${CERTIFICATE:-}
 if [ -n "$certificate" ]; then
+  seen=$(cksum < "$certificate") # before nginx reads it
   (
-    seen=$(cksum < "$certificate")
     while sleep "${CERTIFICATE_LOOK_S:-60}"; do
       now=$(cksum < "$certificate")
       if [ "$now" != "$seen" ] && nginx -p "$NGINX_RUN" -c "$NGINX_RUN/nginx.conf" -e stderr -s reload; then
