@@ -1,6 +1,6 @@
 """A day's traffic over an autoscaled fleet: are callers refused, are calls cut, and what does Redis do?
 
-    python -m tests.bench.day [--peak 10000] [--hours 3] [--json]
+    python -m tests.bench.day [--peak 10000] [--hours 2] [--json]
 
 Simulated: the callers, the clock, the workers' insides and Kubernetes (`cluster.py`). Real: the registry with its Lua
 files on a Redis of its own, which is told the simulated time; the figure that the gateway gives autoscalers; the
@@ -47,7 +47,7 @@ class Plan:
     """What is played. Seconds, calls."""
 
     peak: int = 10_000
-    hours: float = 3.0
+    hours: float = 2.0
     mean_call_s: float = 480.0
     start_s: float = 60.0  # from a pod's creation to its first call
     capacity: int = 24
