@@ -10,7 +10,7 @@ from shared.process.signals import Signals
 from shared.process.tasks import SideTasks
 from shared.registry import Registry, RegistryAway, open_registry
 from shared.registry.address import parse_address
-from shared.settings import HousekeepingSettings
+from shared.settings import HousekeepingSettings, SettingsError
 from shared.telemetry.catalogue import CLOCK_OFFSET_SECONDS
 from shared.telemetry.endpoints import health_routes
 from shared.telemetry.health import Health
@@ -18,6 +18,8 @@ from shared.telemetry.logs import get_logger
 from shared.telemetry.meter import Meter
 from shared.version import VERSION
 from worker.housekeeping.jobs import apply_retention, close_records, end_what_rings_on, enqueue_lost_endings
+from worker.housekeeping.kubernetes import Kubernetes, KubernetesAway
+from worker.housekeeping.pod_costs import PodCosts
 from worker.housekeeping.reaper import Grace, reap
 from worker.housekeeping.schedule import EVERY_MINUTE, EVERY_SECOND, Job, Schedule
 from worker.housekeeping.watch import RegistryWatch
@@ -50,12 +52,15 @@ class Housekeeping:
             },
         )
         self._side_tasks = SideTasks(self.health)
+        self._kubernetes = _kubernetes_of_this_pod() if settings.pod_costs_s else None
 
     async def run(self, signals: Signals) -> None:
         """Work until told to end. Raises `SettingsError` when the port cannot be had."""
         listener = listen_for("SFVOPI_HOUSEKEEPING_PORT", self._settings.host, self._settings.port)
         server = await serve(Starlette(routes=health_routes(self.health, self.meter)), sock=listener)
         self._side_tasks.start("clock", self._keep_time())
+        if self._kubernetes is not None:
+            self._side_tasks.start("pod costs", self._tell_pod_costs(self._kubernetes))
         schedule = self._side_tasks.start("schedule", self._schedule.keep_running())
         log.info("serving", version=VERSION, address=f"{server.host}:{server.port}")
         try:
@@ -68,6 +73,8 @@ class Housekeeping:
             stopping.cancel()
         finally:
             await self._side_tasks.stop()
+            if self._kubernetes is not None:
+                await self._kubernetes.close()
             await server.stop()
             await self._registry.close()
         log.info("left")
@@ -107,3 +114,19 @@ class Housekeeping:
                 self.health.started = True
                 self.meter.set(CLOCK_OFFSET_SECONDS, offset_ms / 1000)
             await asyncio.sleep(self._settings.heartbeat_s)
+
+    async def _tell_pod_costs(self, kubernetes: Kubernetes) -> None:
+        costs = PodCosts(kubernetes)
+        while True:
+            try:
+                await costs.tell(await self._registry.workers(), self._registry.now_ms())
+            except RegistryAway as away:
+                self._watch.failed(away)
+            await asyncio.sleep(self._settings.pod_costs_s)
+
+
+def _kubernetes_of_this_pod() -> Kubernetes:
+    try:
+        return Kubernetes.of_this_pod()
+    except KubernetesAway as away:
+        raise SettingsError(f"SFVOPI_POD_COSTS_S is for pods of Kubernetes; set it to 0 elsewhere ({away})") from None
