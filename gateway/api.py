@@ -16,6 +16,7 @@ from shared.calls.timeline import TimelineEvent
 from shared.fleet.worker import Order, WorkerState, WorkerView
 from shared.process.access import may_use_api
 from shared.registry import Registry, RegistryAway, TimelineEntry
+from shared.registry.contract import Exposed
 from shared.registry.endings import end_call
 from shared.sfvopi.errors import WebhookRejected
 from shared.telemetry.catalogue import CALLS, REGISTRY_ERRORS
@@ -50,6 +51,7 @@ class Api:
             Route("/api/workers", self._guarded(self.workers)),
             Route("/api/workers/{worker_id}/drain", self._guarded(self.drain), methods=["POST"]),
             Route("/api/fleet", self._guarded(self.fleet)),
+            Route("/api/targets", self._guarded(self.targets)),
         ]
 
     def _guarded(self, handler: Handler) -> Handler:
@@ -122,6 +124,20 @@ class Api:
     async def fleet(self, _: Request) -> Response:
         waiting = len(await self._registry.keep_line([], 0))
         return JSONResponse(fleet_of(await self._registry.workers(), self._registry.now_ms(), waiting))
+
+    async def targets(self, _: Request) -> Response:
+        """Where Prometheus finds metrics. An error while the registry is away: it keeps what it knew."""
+        views, exposed = await self._registry.workers(), await self._registry.exposed()
+        return JSONResponse(targets_of(views, exposed, self._registry.now_ms()))
+
+
+def targets_of(views: list[WorkerView], exposed: list[Exposed], now_ms: int) -> list[dict[str, Any]]:
+    """Every process of the fleet that shows metrics, as Prometheus' HTTP service discovery wants it."""
+    workers = [Exposed("worker", v.record.worker_id, v.record.address) for v in views if v.is_fresh(now_ms)]
+    return [
+        {"targets": [each.address], "labels": {"component": each.component, "process": each.process_id}}
+        for each in [*exposed, *workers]
+    ]
 
 
 def fleet_of(views: list[WorkerView], now_ms: int, waiting: int) -> dict[str, int]:

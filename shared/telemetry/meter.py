@@ -1,26 +1,46 @@
 """One process' metrics: the catalogue, made into objects in one Prometheus registry."""
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from collections.abc import Collection, Mapping
+from typing import NamedTuple
 
-from shared.telemetry.catalogue import BUILD, CATALOGUE, Metric
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    disable_created_metrics,
+)
+from prometheus_client.exposition import choose_encoder
+
+from shared.telemetry.catalogue import BUILD, CATALOGUE, OF_PROCESS, OTHER, Metric
 from shared.version import VERSION
 
-__all__ = ["CONTENT_TYPE_LATEST", "Meter"]
+LONGEST_EXEMPLAR = 100  # characters of a call id; the format allows 128 with its name
+
+
+class Exposition(NamedTuple):
+    """All metrics of a process, in the format that was asked for."""
+
+    body: bytes
+    content_type: str
 
 
 class Meter:
     """Counts, sets and observes by catalogue entry. A label value outside its closed set is a programming error.
 
     Every label combination of a counter with one label exists from the start at 0, so that a rate over it is
-    never "no data". `component` is gateway, worker or housekeeping.
+    never "no data". `component` is gateway, worker or housekeeping; `names` are those of the bots file, by label.
     """
 
-    def __init__(self, component: str) -> None:
+    def __init__(self, component: str, names: Mapping[str, Collection[str]] | None = None) -> None:
         self.registry = CollectorRegistry()
+        self._names = {label: frozenset(values) for label, values in (names or {}).items()}
         self._objects: dict[str, Counter | Gauge | Histogram] = {}
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for each that nobody asks for
+        ProcessCollector(registry=self.registry)
         for metric in CATALOGUE:
-            if metric is not BUILD:
+            if metric is not BUILD and not metric.name.startswith(OF_PROCESS):
                 self._objects[metric.name] = self._make(metric)
         build = Gauge(BUILD.name, BUILD.help, ["version", "component"], registry=self.registry)
         build.labels(VERSION, component).set(1)
@@ -40,7 +60,7 @@ class Meter:
     def _at(self, metric: Metric, labels: dict[str, str]) -> Counter | Gauge | Histogram:
         found = self._objects[metric.name]
         for name, allowed in metric.labels:
-            if labels[name] not in allowed:
+            if labels[name] not in allowed and labels[name] not in self._names.get(name, ()):
                 raise ValueError(f"{metric.name}: {labels[name]!r} is not a value of label {name}")
         return found.labels(**{k: str(v) for k, v in labels.items()}) if metric.labels else found
 
@@ -56,16 +76,21 @@ class Meter:
         assert isinstance(found, Gauge)
         found.set(value)
 
-    def observe(self, metric: Metric, value: float, **labels: str) -> None:
-        """Observe a value (seconds) in a histogram."""
+    def observe(self, metric: Metric, value: float, *, call_id: str = "", **labels: str) -> None:
+        """Observe a value (seconds) in a histogram. `call_id`: whose it is, kept with its bucket as an exemplar."""
         found = self._at(metric, labels)
         assert isinstance(found, Histogram)
-        found.observe(value)
+        found.observe(value, {"call_id": call_id} if 0 < len(call_id) <= LONGEST_EXEMPLAR else None)
+
+    def name_of(self, label: str, name: str) -> str:
+        """This name of the bots file as a label's value; "other" if the file, as we read it, does not have it."""
+        return name if name in self._names.get(label, ()) else OTHER[0]
 
     def value(self, name: str, **labels: str) -> float:
         """The present value of a sample, 0 when there is none. For tests and health."""
         return self.registry.get_sample_value(name, labels) or 0.0
 
-    def render(self) -> bytes:
-        """The exposition, in `CONTENT_TYPE_LATEST`."""
-        return generate_latest(self.registry)
+    def render(self, accept: str = "") -> Exposition:
+        """For who accepts these formats (an HTTP header). Exemplars are in OpenMetrics only."""
+        encode, content_type = choose_encoder(accept)
+        return Exposition(encode(self.registry), content_type)
