@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
 
-.PHONY: demo test test-slow lint soak fuzz chaos bench docs dashboards lock clean help
+.PHONY: demo test test-slow lint soak fuzz chaos bench test-monitoring docs dashboards lock clean help
 help:
 	@echo "make demo [ARGS=--json]   place one call through a whole fleet on this machine"
 	@echo "make test                 lint, types and all tests but the slow ones"
@@ -13,6 +13,7 @@ help:
 	@echo "make fuzz [ARGS=--json]   100,000 hostile messages, and what they did"
 	@echo "make chaos [ARGS=--quick]  processes killed and frozen under calls, and what their callers noticed"
 	@echo "make bench [ARGS=--quick]  how many calls one core carries, beside the guide's application and a bare echo"
+	@echo "make test-monitoring      a real Prometheus watches a fleet that has a bad day: every panel moves, every alert fires"
 	@echo "make docs                 write the documents that are made from the code"
 	@echo "make dashboards           write Grafana's dashboards and Prometheus' rules, which are made from the catalogue"
 	@echo "make lock                 pin requirements again after a change of pyproject.toml"
@@ -62,6 +63,9 @@ chaos: $(VENV)/.ready
 
 bench: $(VENV)/.ready
 	@$(BIN)/python -m tests.bench $(ARGS)
+
+test-monitoring: $(VENV)/.ready
+	@$(BIN)/python -m tests.monitoring $(ARGS)
 
 docs: $(VENV)/.ready
 	$(BIN)/sfvopi settings --markdown > docs/settings.md

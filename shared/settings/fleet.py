@@ -130,6 +130,12 @@ class FleetSettings(BaseSettings):
         validation_alias=env("SFVOPI_BOT"),
         description="module:function of the bot for numbers that the file does not name.",
     )
+    public_wss_url: str = Field(
+        "",
+        validation_alias=env("PUBLIC_WSS_URL"),
+        description="wss://host/ws as the carrier reaches it; ws:// only on loopback. The token is appended. Gateways "
+        "must have it; housekeeping looks, once an hour, until when the certificate there is good.",
+    )
     codec: str = Field("PCMA", validation_alias=env("SFVOPI_CODEC"), description="PCMA, PCMU or L16.")
     sample_rate: int = Field(
         8000,

@@ -17,12 +17,6 @@ class HousekeepingSettings(FleetSettings):
         9200, ge=0, le=MOST_PORTS, validation_alias=env("SFVOPI_HOUSEKEEPING_PORT"), description="Health and metrics."
     )
 
-    public_wss_url: str = Field(
-        "",
-        validation_alias=env("PUBLIC_WSS_URL"),
-        description="The gateways': until when its certificate is good is looked at once an hour. Empty: it is not.",
-    )
-
     @model_validator(mode="after")
     def _keeps_what_it_says(self) -> Self:
         if self.retention_s > LONGEST_RETENTION_S:
