@@ -123,7 +123,7 @@ class FleetSettings(BaseSettings):
     numbers_file: Path | None = Field(
         None,
         validation_alias=env("SFVOPI_BOTS"),
-        description="TOML file with a table per dialled number: bot, codec, sample_rate.",
+        description="TOML file with a table per dialled number: bot, codec, sample_rate, overflow, ceiling, group.",
     )
     default_bot: str = Field(
         "worker.bots.receptionist:bot",
