@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, Self
 
 from shared.calls.outcome import Reason
-from shared.calls.record import CallRecord
+from shared.calls.record import CallRecord, own_number
 from shared.fleet.address import is_worker_address
 from shared.fleet.worker import WorkerRecord, WorkerState
 from shared.process.main import process_id
@@ -257,7 +257,7 @@ class WorkerApp:
 
     def _plan_of(self, record: CallRecord) -> NumberPlan:
         """What the bots file says of the call's number, the one of ours."""
-        return self._numbers.plan_for(record.from_number if record.direction == "OUTBOUND" else record.to_number)
+        return self._numbers.plan_for(own_number(record))
 
     def _labels_of(self, record: CallRecord) -> dict[str, str]:
         plan = self._plan_of(record)
