@@ -15,6 +15,9 @@ from shared.telemetry.catalogue import (
     WEBHOOK_SECONDS,
 )
 
+# Worker by worker: what a draining one still has takes no room from the others.
+ROOM = total(f"clamp_min({series(OFFERED_CALLS)} - {series(ACTIVE_CALLS)}, 0)")
+
 
 @dataclass(frozen=True, slots=True)
 class Recording:
@@ -27,11 +30,11 @@ class Recording:
 def recordings(clock: Clock) -> list[Recording]:
     """All of them, with windows by this clock."""
     short, long = clock(300), clock(900)
-    active, capacity, offered = (total(series(gauge)) for gauge in (ACTIVE_CALLS, CAPACITY, OFFERED_CALLS))
+    active, capacity = total(series(ACTIVE_CALLS)), total(series(CAPACITY))
     return [
         Recording("fleet:calls:sum", active),
         Recording("fleet:capacity:sum", capacity),
-        Recording("fleet:room:ratio", f"clamp_min({offered} - {active}, 0) / ({capacity} > 0)"),
+        Recording("fleet:room:ratio", f"{ROOM} / ({capacity} > 0)"),
         Recording("fleet:first_audio_seconds:p95", quantile(0.95, FIRST_AUDIO_SECONDS, long)),
         Recording("fleet:turn_seconds:p95", quantile(0.95, TURN_SECONDS, long, stage="total")),
         Recording("fleet:barge_in_seconds:p95", quantile(0.95, BARGE_IN_SECONDS, long)),

@@ -2,6 +2,7 @@
 
 from deploy.monitoring.panels import Board, Panel, Query
 from deploy.monitoring.promql import PER_SCRAPE, a_minute, or_zero, quantile, rate, series, total
+from deploy.monitoring.recording import ROOM
 from shared.telemetry.catalogue import (
     ACTIVE_CALLS,
     ADMISSIONS,
@@ -42,7 +43,7 @@ FLEET = Board(
                 Panel(
                     "Room",
                     "Calls that could come now: less than the capacity leaves while workers are loaded.",
-                    (Query(f"clamp_min({total(series(OFFERED_CALLS))} - {total(series(ACTIVE_CALLS))}, 0)"),),
+                    (Query(ROOM),),
                     kind="stat",
                     width=4,
                 ),
