@@ -1,6 +1,7 @@
 """One process' metrics: the catalogue, made into objects in one Prometheus registry."""
 
 from collections.abc import Collection, Mapping
+from itertools import product
 from typing import NamedTuple
 
 from prometheus_client import (
@@ -13,9 +14,10 @@ from prometheus_client import (
 )
 from prometheus_client.exposition import choose_encoder
 
-from shared.telemetry.catalogue import BUILD, CATALOGUE, OF_PROCESS, OTHER, Metric
+from shared.telemetry.catalogue import BUILD, CATALOGUE, NAMED_BY_BOTS_FILE, OF_PROCESS, OTHER, Metric
 from shared.version import VERSION
 
+FEW = 50
 LONGEST_EXEMPLAR = 100  # characters of a call id; the format allows 128 with its name
 
 
@@ -29,8 +31,8 @@ class Exposition(NamedTuple):
 class Meter:
     """Counts, sets and observes by catalogue entry. A label value outside its closed set is a programming error.
 
-    Every label combination of a counter with one label exists from the start at 0, so that a rate over it is
-    never "no data". `component` is gateway, worker or housekeeping; `names` are those of the bots file, by label.
+    Every label combination of a counter that has few exists from the start at 0, so that a rate over it is never
+    "no data", and its first burst is an increase. `component` is gateway, worker or housekeeping; `names` are those of the bots file, by label.
     """
 
     def __init__(self, component: str, names: Mapping[str, Collection[str]] | None = None) -> None:
@@ -49,9 +51,10 @@ class Meter:
         names = [name for name, _ in metric.labels]
         if metric.kind == "counter":
             counter = Counter(metric.name, metric.help, names, registry=self.registry)
-            if len(metric.labels) == 1:
-                for value in metric.labels[0][1]:
-                    counter.labels(str(value))
+            combinations = list(product(*(values for _, values in metric.labels)))
+            if metric.labels and len(combinations) <= FEW and not set(names) & set(NAMED_BY_BOTS_FILE):
+                for values in combinations:
+                    counter.labels(*map(str, values))
             return counter
         if metric.kind == "gauge":
             return Gauge(metric.name, metric.help, names, registry=self.registry)

@@ -34,6 +34,7 @@ PROGRAMS = ("prometheus", "prometheus-alertmanager")
 SETTINGS = {
     "SFVOPI_CALLS_PER_WORKER": "3",
     "SFVOPI_LEASE_S": str(LEASE_S),
+    "SFVOPI_LAG_LIMIT_MS": "0",  # a worker that lags shall have calls, for them to be heard stuttering
     "SFVOPI_RECONNECT_WINDOW_S": str(RECONNECT_S),
     "SFVOPI_HOLD_MAX_S": "10",
     "PYTHONPATH": str(ROOT),
@@ -93,10 +94,15 @@ async def report(watchers: Watchers, fired: dict[str, float], seen: list[Seen]) 
         "query_exemplars", query="sfvopi_turn_seconds_bucket", start=watchers.began_at, end=time.time()
     )
     calls = {dot["labels"]["call_id"] for each in exemplars for dot in each["exemplars"]}
-    not_told = [name for name in fired if name not in watchers.told[RECEIVERS[SEVERITY[name]]]]
+    told = watchers.kept_back.union(*watchers.told.values())
+    not_told = [name for name in fired if name not in told]
+    astray = {
+        name for receiver, names in watchers.told.items() for name in names if RECEIVERS[SEVERITY[name]] != receiver
+    }
     wrong = [
         *(f"{name} did not fire" for name in sorted(wanted - set(fired))),
-        *(f"{name} was not sent to its receiver" for name in not_told),
+        *(f"{name} was sent to nobody" for name in not_told),
+        *(f"{name} was sent to the wrong receiver" for name in sorted(astray)),
         *(f"{each.board}: {each.panel.title}: {each.fault}" for each in seen if each.fault),
         *(f"no {name} was scraped" for name in sorted({"gateway", "worker", "housekeeping"} - scraped)),
     ]
@@ -108,6 +114,7 @@ async def report(watchers: Watchers, fired: dict[str, float], seen: list[Seen]) 
         "panels_that_moved": sum(_moves(each) for each in seen),
         "fired_after_s": fired,
         "sent_to": {name: sorted(names) for name, names in watchers.told.items()},
+        "kept_back": sorted(watchers.kept_back),
         "only_by_promtool": list(ONLY_BY_PROMTOOL),
         "calls_named_by_exemplars": len(calls),
         "wrong": wrong,

@@ -72,18 +72,18 @@ def _send(pids: list[int], what: signal.Signals) -> None:
 
 @contextlib.asynccontextmanager
 async def too_many_calls(day: Day) -> AsyncIterator[None]:
-    async with calling(day.fleet, FRONT_DESK, PATIENT, lines=4, stays_s=8):
+    async with calling(day.fleet, FRONT_DESK, PATIENT, lines=4, stays_s=25):
         yield
 
 
 @contextlib.asynccontextmanager
 async def a_provider_fails(day: Day) -> AsyncIterator[None]:
-    day.providers.openai.fault = Fault(status=500)
+    day.providers.openai.fault, day.providers.deepgram.fault = Fault(status=500), Fault(drops_after_s=0.5)
     try:
         async with calling(day.fleet, BROKEN, lines=3):
             yield
     finally:
-        day.providers.openai.fault = Fault()
+        day.providers.openai.fault = day.providers.deepgram.fault = Fault()
 
 
 @contextlib.asynccontextmanager

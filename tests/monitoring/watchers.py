@@ -17,16 +17,19 @@ from deploy.monitoring.files import DEPLOY, alert_rules, recording_rules
 from deploy.monitoring.promql import Clock
 from shared.cli.fleet.ports import free_port
 
-SCRAPE_S = 1.0
 READY_S = 30.0
+TELLING_S = 3.0  # from an alert that fires to whoever is told
 Points = dict[str, list[tuple[float, float]]]
 
 
 class Watchers:
-    """What they know. `told` holds, by receiver, the alerts that Alertmanager has sent on."""
+    """What they know. `told` holds, by receiver, the alerts that Alertmanager has sent on; `kept_back` those that it
+    did not send, since another one says it all."""
 
-    def __init__(self, prometheus: str) -> None:
+    def __init__(self, prometheus: str, alertmanager: str) -> None:
         self.told: defaultdict[str, set[str]] = defaultdict(set)
+        self.kept_back: set[str] = set()
+        self._alertmanager = f"{alertmanager}/api/v2/alerts"
         self.began_at = time.time()
         self._http = httpx2.AsyncClient(base_url=prometheus, timeout=20)
 
@@ -48,6 +51,10 @@ class Watchers:
             for name in await self.firing() & set(names):
                 seen.setdefault(name, round(time.monotonic() - began, 1))
             await asyncio.sleep(0.5)
+        if names:
+            await asyncio.sleep(TELLING_S)
+            known = (await self._http.get(self._alertmanager)).json()
+            self.kept_back |= {each["labels"]["alertname"] for each in known if each["status"]["inhibitedBy"]}
         return seen
 
     async def range(self, expression: str, step_s: float = 2.0) -> Points:
@@ -80,7 +87,7 @@ class Watchers:
 async def watch(folder: Path, gateway: str, api_token: str, scale: float) -> AsyncIterator[Watchers]:
     """Watch the fleet of this gateway (its internal URL)."""
     prometheus, alertmanager, receiver = (free_port() for _ in range(3))
-    watchers = Watchers(f"http://127.0.0.1:{prometheus}")
+    watchers = Watchers(f"http://127.0.0.1:{prometheus}", f"http://127.0.0.1:{alertmanager}")
     app = web.Application()
     app.router.add_post("/{receiver}", watchers.take)
     runner = web.AppRunner(app)
