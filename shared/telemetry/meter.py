@@ -32,7 +32,8 @@ class Meter:
     """Counts, sets and observes by catalogue entry. A label value outside its closed set is a programming error.
 
     Every label combination of a counter that has few exists from the start at 0, so that a rate over it is never
-    "no data", and its first burst is an increase. `component` is gateway, worker or housekeeping; `names` are those of the bots file, by label.
+    "no data", and its first burst is an increase. `component` is gateway, worker or housekeeping; `names` are those of
+    the bots file, by label.
     """
 
     def __init__(self, component: str, names: Mapping[str, Collection[str]] | None = None) -> None:
