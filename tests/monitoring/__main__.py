@@ -60,12 +60,12 @@ async def run(scale: float, save: Path | None) -> dict[str, Any]:
                 watch(folder, fleet.api_url, fleet.api_token, scale) as watchers,
             ):
                 async with calling(fleet, FRONT_DESK, FORGETFUL):
-                    fired = await play(Day(fleet, providers), watchers)
+                    fired = await play(day := Day(fleet, providers), watchers)
                 await asyncio.sleep(5)  # the last figures are scraped
                 seen = await look_at_panels(watchers, time.time() - watchers.began_at)
                 if save is not None:
                     keep(save, seen)
-                return await report(watchers, fired, seen)
+                return await report(watchers, fired, seen, day.faults)
 
 
 async def play(day: Day, watchers: Watchers) -> dict[str, float]:
@@ -73,15 +73,20 @@ async def play(day: Day, watchers: Watchers) -> dict[str, float]:
     fired: dict[str, float] = {}
     for act in ACTS:
         say(f"— {act.name}")
-        async with act.doing(day):
-            came = await watchers.until_firing(*act.alerts, within_s=act.within_s)
+        came: dict[str, float] = {}
+        try:
+            async with act.doing(day):
+                came = await watchers.until_firing(*act.alerts, within_s=act.within_s)
+        except Exception as error:  # the rest of the day shall be seen all the same
+            say(f"  the act failed: {error!r}")
+            day.faults.append(f"{act.name}: {error!r}")
         for name in act.alerts:
             say(f"  {name}: " + (f"fired after {came[name]:g} s" if name in came else "DID NOT FIRE"))
         fired |= came
     return fired
 
 
-async def report(watchers: Watchers, fired: dict[str, float], seen: list[Seen]) -> dict[str, Any]:
+async def report(watchers: Watchers, fired: dict[str, float], seen: list[Seen], faults: list[str]) -> dict[str, Any]:
     """What was found; `wrong` holds all that should be otherwise."""
     wanted = {name for act in ACTS for name in act.alerts}
     assert wanted | set(ONLY_BY_PROMTOOL) == set(SEVERITY), "an alert is in no act"
@@ -100,6 +105,7 @@ async def report(watchers: Watchers, fired: dict[str, float], seen: list[Seen]) 
         name for receiver, names in watchers.told.items() for name in names if RECEIVERS[SEVERITY[name]] != receiver
     }
     wrong = [
+        *faults,
         *(f"{name} did not fire" for name in sorted(wanted - set(fired))),
         *(f"{name} was sent to nobody" for name in not_told),
         *(f"{name} was sent to the wrong receiver" for name in sorted(astray)),

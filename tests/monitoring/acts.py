@@ -6,7 +6,7 @@ import os
 import signal
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from redis.asyncio import Redis
 
@@ -27,7 +27,7 @@ class Act:
     name: str
     alerts: tuple[str, ...]
     doing: Callable[["Day"], contextlib.AbstractAsyncContextManager[None]]
-    within_s: float = 60.0
+    within_s: float = 45.0
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,7 @@ class Day:
 
     fleet: LocalFleet
     providers: FakeProviders
+    faults: list[str] = field(default_factory=list)  # of the acts themselves
 
     def workers(self) -> list[int]:
         return [self.fleet.pid(name) for name in self.fleet.worker_names]
