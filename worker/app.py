@@ -61,7 +61,7 @@ class WorkerApp:
         self.registry = registry
         self.worker_id = process_id(settings.worker_id)
         self._numbers = Numbers.read(settings)
-        self.meter = Meter("worker", {"bot": self._numbers.bots, "number_group": self._numbers.groups})
+        self.meter = Meter("worker", self._numbers.groups_of_bots)
         self.meter.set(DRAIN_DEADLINE_SECONDS, settings.drain_deadline_s)
         self.health = Health()
         self.sessions = Sessions(settings.calls_per_worker)

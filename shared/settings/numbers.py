@@ -68,9 +68,9 @@ class Numbers:
         return list(dict.fromkeys([self.default.bot, *(plan.bot for plan in self.by_number.values())]))
 
     @property
-    def groups(self) -> list[str]:
-        """Every group that a number may be counted in, the default's first."""
-        return list(dict.fromkeys([self.default.group, *(plan.group for plan in self.by_number.values())]))
+    def groups_of_bots(self) -> list[tuple[str, str]]:
+        """Every bot with each group that its calls may be counted in, the default first."""
+        return list(dict.fromkeys((plan.bot, plan.group) for plan in [self.default, *self.by_number.values()]))
 
     @classmethod
     def read(cls, settings: FleetSettings) -> "Numbers":

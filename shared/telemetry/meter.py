@@ -1,6 +1,6 @@
 """One process' metrics: the catalogue, made into objects in one Prometheus registry."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator
 from itertools import product
 from typing import NamedTuple
 
@@ -17,7 +17,7 @@ from prometheus_client.exposition import choose_encoder
 from shared.telemetry.catalogue import BUILD, CATALOGUE, NAMED_BY_BOTS_FILE, OF_PROCESS, OTHER, Metric
 from shared.version import VERSION
 
-FEW = 50
+FEW, FEW_OF_A_BOT = 50, 4
 LONGEST_EXEMPLAR = 100  # characters of a call id; the format allows 128 with its name
 
 
@@ -33,12 +33,13 @@ class Meter:
 
     Every label combination of a counter that has few exists from the start at 0, so that a rate over it is never
     "no data", and its first burst is an increase. `component` is gateway, worker or housekeeping; `names` are those of
-    the bots file, by label.
+    the bots file: each bot with the number groups that it answers.
     """
 
-    def __init__(self, component: str, names: Mapping[str, Collection[str]] | None = None) -> None:
+    def __init__(self, component: str, names: Collection[tuple[str, str]] = ()) -> None:
         self.registry = CollectorRegistry()
-        self._names = {label: frozenset(values) for label, values in (names or {}).items()}
+        self._pairs = [*names]
+        self._names = {label: {pair[n] for pair in names} for n, label in enumerate(NAMED_BY_BOTS_FILE)}
         self._objects: dict[str, Counter | Gauge | Histogram] = {}
         disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for each that nobody asks for
         ProcessCollector(registry=self.registry)
@@ -52,14 +53,22 @@ class Meter:
         names = [name for name, _ in metric.labels]
         if metric.kind == "counter":
             counter = Counter(metric.name, metric.help, names, registry=self.registry)
-            combinations = list(product(*(values for _, values in metric.labels)))
-            if metric.labels and len(combinations) <= FEW and not set(names) & set(NAMED_BY_BOTS_FILE):
-                for values in combinations:
-                    counter.labels(*map(str, values))
+            for labels in self._known(metric):
+                counter.labels(**labels)
             return counter
         if metric.kind == "gauge":
             return Gauge(metric.name, metric.help, names, registry=self.registry)
         return Histogram(metric.name, metric.help, names, buckets=metric.buckets, registry=self.registry)
+
+    def _known(self, metric: Metric) -> Iterator[dict[str, str]]:
+        """The label combinations that exist from the start."""
+        is_named = any(name in NAMED_BY_BOTS_FILE for name, _ in metric.labels)
+        for pair in self._pairs if is_named else [()]:
+            given = dict(zip(NAMED_BY_BOTS_FILE, pair, strict=False))
+            combinations = list(product(*((given[n],) if n in given else values for n, values in metric.labels)))
+            if metric.labels and len(combinations) <= (FEW_OF_A_BOT if is_named else FEW):
+                for values in combinations:
+                    yield {name: str(value) for (name, _), value in zip(metric.labels, values, strict=True)}
 
     def _at(self, metric: Metric, labels: dict[str, str]) -> Counter | Gauge | Histogram:
         found = self._objects[metric.name]

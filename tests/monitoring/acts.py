@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from redis.asyncio import Redis
 
+from shared.cli.faults import CliFault
 from shared.cli.fleet import LocalFleet
 from shared.registry import keys
 from tests.fakes.faults import Fault
@@ -18,6 +19,7 @@ from tests.monitoring.callers import BROKEN, FORGETFUL, FRONT_DESK, PATIENT, cal
 
 LEASE_S, RECONNECT_S = 3, 2
 SLOW_VOICE_S = 4.0
+BACK_S = 20.0
 
 
 @dataclass(frozen=True)
@@ -112,6 +114,17 @@ async def no_redis(day: Day) -> AsyncIterator[None]:
         yield
     finally:
         day.fleet.kill("redis", signal.SIGCONT)
+        async with asyncio.timeout(BACK_S):
+            while not await _has_room(day.fleet):
+                await asyncio.sleep(0.2)
+
+
+async def _has_room(fleet: LocalFleet) -> bool:
+    """Whether the fleet is itself again."""
+    try:
+        return (await fleet.api.fleet())["workers"] == fleet.workers
+    except CliFault:
+        return False
 
 
 @contextlib.asynccontextmanager

@@ -35,7 +35,7 @@ def talk() -> tuple[Step, ...]:
     caller = next(_numbers)
     return (
         WaitForBot(quiet_s=0.3, limit_s=6),
-        Say(pcm=caller_speech(caller, "long story")),
+        Say(pcm=caller_speech(caller, "long")),
         InterruptAfter(0.8, limit_s=6),
         Say(pcm=caller_speech(caller)),
         WaitForBot(quiet_s=0.5, limit_s=6),
@@ -79,4 +79,6 @@ async def calling(fleet: LocalFleet, *numbers: str, lines: int = 1, stays_s: flo
     finally:
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        for ended in await asyncio.gather(*tasks, return_exceptions=True):
+            if isinstance(ended, Exception):
+                raise ended  # a line that fell silent would make a quiet day

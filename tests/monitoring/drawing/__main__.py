@@ -1,7 +1,7 @@
 """Draw the dashboards of a run as pictures.
 
     python -m tests.monitoring --save FOLDER
-    (cd FOLDER && npm install @grafana/ui @grafana/data react@18 react-dom@18 esbuild)
+    (cd FOLDER && npm install @grafana/ui @grafana/data react@19 react-dom@19 esbuild)
     python -m tests.monitoring.drawing FOLDER docs/pictures
 
 The charts are Grafana's (@grafana/ui); how panels lie beside each other is our page's, near to Grafana's.

@@ -122,7 +122,7 @@ def test_a_number_is_counted_in_its_group_or_the_defaults(tmp_path: Path) -> Non
     file.write_text('[default]\ngroup = "front"\n["+911"]\ngroup = "sales"\n["+912"]\nceiling = 3\n')
     numbers = Numbers.read(WorkerSettings(token_secrets="a secret for tests", numbers_file=str(file)))
     assert [numbers.plan_for(number).group for number in ("+911", "+912", "+913")] == ["sales", "front", "front"]
-    assert numbers.groups == ["front", "sales"]
+    assert [group for _, group in numbers.groups_of_bots] == ["front", "sales"]
 
 
 @pytest.mark.parametrize("group", ['"+919812345678"', '""', '"a b"', "7"])

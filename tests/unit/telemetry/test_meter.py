@@ -28,7 +28,7 @@ def test_a_call_id_too_long_for_an_exemplar_is_left_out_and_the_value_counts() -
 
 
 def test_bots_are_named_as_the_bots_file_names_them_and_all_else_is_other() -> None:
-    meter = Meter("worker", {"bot": ["a:bot"], "number_group": ["sales"]})
+    meter = Meter("worker", [("a:bot", "sales")])
     for bot, group in (("a:bot", "sales"), ("nobody:knows", "+919812345678")):
         labels = {"bot": meter.name_of("bot", bot), "number_group": meter.name_of("number_group", group)}
         meter.count(BOT_SECONDS, 2, **labels)
@@ -36,6 +36,15 @@ def test_bots_are_named_as_the_bots_file_names_them_and_all_else_is_other() -> N
     assert meter.value("sfvopi_bot_seconds_total", bot="other", number_group="other") == 2
     with pytest.raises(ValueError, match="not a value of label bot"):
         meter.count(BOT_SECONDS, 1, bot="nobody:knows", number_group="sales")
+
+
+def test_a_counter_with_few_values_is_zero_before_it_counts() -> None:
+    body = Meter("worker", [("a:bot", "sales")]).render(OPENMETRICS).body.decode()
+    assert 'sfvopi_resumptions_total{result="afresh"} 0.0' in body
+    assert 'sfvopi_provider_errors_total{fault="auth",provider="openai"} 0.0' in body
+    assert 'sfvopi_bot_calls_total{bot="a:bot",number_group="sales",result="failed"} 0.0' in body
+    assert 'sfvopi_bot_seconds_total{bot="a:bot",number_group="sales"} 0.0' in body
+    assert "sfvopi_llm_tokens_total{" not in body, "eight providers for every bot would be many"
 
 
 def test_a_process_tells_of_its_memory_and_of_nothing_twice() -> None:

@@ -21,7 +21,7 @@ from worker.observing import CallWatch
 from worker.pipeline.usage import count_usage
 
 WHOSE = {"bot": "a:bot", "number_group": "sales"}
-NAMES = {"bot": ["a:bot"], "number_group": ["sales"]}
+NAMES = [("a:bot", "sales")]
 
 
 @pytest.fixture
