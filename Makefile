@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
 
-.PHONY: demo test test-slow coverage lint soak fuzz chaos bench docs lock clean help
+.PHONY: demo test test-slow coverage lint soak fuzz chaos bench test-monitoring docs dashboards lock clean help
 help:
 	@echo "make demo [ARGS=--json]   place one call through a whole fleet on this machine"
 	@echo "make test                 lint, types and all tests but the slow ones"
@@ -14,7 +14,9 @@ help:
 	@echo "make fuzz [ARGS=--json]   100,000 hostile messages, and what they did"
 	@echo "make chaos [ARGS=--quick]  processes killed and frozen under calls, and what their callers noticed"
 	@echo "make bench [ARGS=--quick]  how many calls one core carries, beside the guide's application and a bare echo"
+	@echo "make test-monitoring      a real Prometheus watches a fleet that has a bad day: every panel moves, every alert fires"
 	@echo "make docs                 write the documents that are made from the code"
+	@echo "make dashboards           write Grafana's dashboards and Prometheus' rules, which are made from the catalogue"
 	@echo "make lock                 pin requirements again after a change of pyproject.toml"
 
 $(VENV)/.ready: requirements.lock pyproject.toml
@@ -66,10 +68,16 @@ chaos: $(VENV)/.ready
 bench: $(VENV)/.ready
 	@$(BIN)/python -m tests.bench $(ARGS)
 
+test-monitoring: $(VENV)/.ready
+	@$(BIN)/python -m tests.monitoring $(ARGS)
+
 docs: $(VENV)/.ready
 	$(BIN)/sfvopi settings --markdown > docs/settings.md
 	$(BIN)/sfvopi metrics --markdown > docs/metrics.md
 	$(BIN)/sfvopi doctor --markdown > docs/symptoms.md
+
+dashboards: $(VENV)/.ready
+	$(BIN)/python -m deploy.monitoring $(ARGS)
 
 clean:
 	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache

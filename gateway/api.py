@@ -16,6 +16,7 @@ from shared.calls.timeline import TimelineEvent
 from shared.fleet.worker import Order, WorkerState, WorkerView
 from shared.process.access import may_use_api
 from shared.registry import Registry, RegistryAway, TimelineEntry
+from shared.registry.contract import Exposed
 from shared.registry.endings import end_call
 from shared.registry.settling import settling_ms
 from shared.sfvopi.errors import WebhookRejected
@@ -54,6 +55,7 @@ class Api:
             Route("/api/workers/{worker_id}/drain", self._guarded(self.drain), methods=["POST"]),
             Route("/api/fleet", self._guarded(self.fleet)),
             Route("/api/demand", self._guarded(self.demand)),
+            Route("/api/targets", self._guarded(self.targets)),
         ]
 
     def _guarded(self, handler: Handler) -> Handler:
@@ -135,6 +137,20 @@ class Api:
             return _error(503, "the registry has just begun: not every worker has told of its calls", RETRY_SOON)
         waiting = len(await self._registry.keep_line([], 0))
         return JSONResponse({"calls": demand_of(await self._registry.workers(), now_ms, waiting)})
+
+    async def targets(self, _: Request) -> Response:
+        """Where Prometheus finds metrics. An error while the registry is away: it keeps what it knew."""
+        views, exposed = await self._registry.workers(), await self._registry.exposed()
+        return JSONResponse(targets_of(views, exposed, self._registry.now_ms()))
+
+
+def targets_of(views: list[WorkerView], exposed: list[Exposed], now_ms: int) -> list[dict[str, Any]]:
+    """Every process of the fleet that shows metrics, as Prometheus' HTTP service discovery wants it."""
+    workers = [Exposed("worker", v.record.worker_id, v.record.address) for v in views if v.is_fresh(now_ms)]
+    return [
+        {"targets": [each.address], "labels": {"component": each.component, "process": each.process_id}}
+        for each in [*exposed, *workers]
+    ]
 
 
 def fleet_of(views: list[WorkerView], now_ms: int, waiting: int) -> dict[str, int]:

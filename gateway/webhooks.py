@@ -132,7 +132,7 @@ class Webhooks:
         write = self._notebook.write
         write(call_id, TimelineEvent.WEBHOOK, webhook=name, result=admitted.verdict, ms=took_ms)
         if admitted.verdict is Verdict.RESERVED:
-            self._meter.observe(ANSWER_SECONDS, took_s)
+            self._meter.observe(ANSWER_SECONDS, took_s, call_id=call_id)
             self._notebook.figures(call_id, answer_ms=took_ms)
             write(call_id, TimelineEvent.RESERVED, worker_id=admitted.worker_id)
         elif not admitted.verdict.is_placed and admitted.verdict is not Verdict.HELD:

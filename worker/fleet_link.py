@@ -19,7 +19,7 @@ from shared.fleet.worker import Heard, WorkerRecord
 from shared.registry.contract import Registry, RegistryAway
 from shared.registry.endings import end_call
 from shared.settings import WorkerSettings
-from shared.telemetry.catalogue import CALLS, CLOCK_OFFSET_SECONDS, REGISTRY_ERRORS
+from shared.telemetry.catalogue import CALLS, CLOCK_OFFSET_SECONDS, REGISTRY_ERRORS, REGISTRY_SECONDS
 from shared.telemetry.health import Health
 from shared.telemetry.logs import get_logger
 from shared.telemetry.meter import Meter
@@ -82,7 +82,9 @@ class FleetLink:
         """One heartbeat: this worker, its calls, its clock. False if the registry is away."""
         self._soon.clear()
         try:
+            began_at = time.monotonic()
             offset_ms = await self._registry.sync_clock()
+            self._meter.observe(REGISTRY_SECONDS, time.monotonic() - began_at)
             lease_ms = round(self._settings.lease_s * 1000)
             live = [session.record.call_id for session in self._sessions.all() if not session.is_recorded]
             heard = await self._registry.heartbeat(self._describe(), live, lease_ms)

@@ -43,6 +43,14 @@ class Reservation:
     expires_at_ms: int
 
 
+class Exposed(NamedTuple):
+    """A process beside the workers that shows its metrics: gateway or housekeeping, its id, IP:port."""
+
+    component: str
+    process_id: str
+    address: str
+
+
 class Place(NamedTuple):
     """A place in the line of callers who wait for a slot, since then."""
 
@@ -105,6 +113,12 @@ class Registry(Protocol):
 
     async def gateway_heartbeat(self, gateway_id: str, lease_ms: int) -> int:
         """Renew a gateway's lease; returns how many gateways have one."""
+
+    async def expose(self, process: Exposed, lease_ms: int) -> None:
+        """For so long this process' metrics are to be found there."""
+
+    async def exposed(self) -> list[Exposed]:
+        """Who has said so lately, in order. Workers are not among them: they say where they are themselves."""
 
     async def since_ms(self) -> int:
         """Since when calls are remembered: a worker's first heartbeat after a start without data; 0 before that."""

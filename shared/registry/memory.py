@@ -15,6 +15,7 @@ from shared.fleet.worker import Heard, Order, WorkerRecord, WorkerView
 from shared.registry.contract import (
     LINE_TOPIC,
     TIMELINE_ENTRIES,
+    Exposed,
     LapsedSlot,
     Moved,
     Place,
@@ -28,10 +29,12 @@ from shared.registry.slots import Slots
 from shared.registry.stored import (
     as_known,
     decode_entries,
+    decode_exposed,
     decode_order,
     decode_record,
     encode_changes,
     encode_entry,
+    encode_exposed,
     encode_order,
     encode_record,
 )
@@ -47,6 +50,7 @@ class MemoryRegistry:
         self._slots = Slots()
         self._orders: dict[str, str] = {}
         self._reconnects = False
+        self._exposed: dict[str, int] = {}
         self._line = Line()
         self._calls: dict[str, dict[str, str]] = {}
         self._created: dict[str, int] = {}  # the index of calls: id → when it was first heard of
@@ -82,6 +86,14 @@ class MemoryRegistry:
     async def gateway_heartbeat(self, gateway_id: str, lease_ms: int) -> int:
         self._check()
         return self._slots.beat_gateway(gateway_id, self.now_ms(), self.now_ms() + lease_ms)
+
+    async def expose(self, process: Exposed, lease_ms: int) -> None:
+        self._check()
+        self._exposed[encode_exposed(process)] = self.now_ms() + lease_ms
+
+    async def exposed(self) -> list[Exposed]:
+        self._check()
+        return decode_exposed(stored for stored, until_ms in self._exposed.items() if self.now_ms() < until_ms)
 
     async def since_ms(self) -> int:
         self._check()

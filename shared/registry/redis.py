@@ -20,6 +20,7 @@ from shared.registry.contract import (
     LINE_KEPT_MS,
     LINE_TOPIC,
     TIMELINE_ENTRIES,
+    Exposed,
     LapsedSlot,
     Moved,
     Place,
@@ -32,11 +33,13 @@ from shared.registry.slots import FORGOTTEN_AFTER_MS
 from shared.registry.stored import (
     as_known,
     decode_entries,
+    decode_exposed,
     decode_order,
     decode_record,
     decode_worker,
     encode_changes,
     encode_entry,
+    encode_exposed,
     encode_order,
     encode_record,
     encode_worker,
@@ -135,6 +138,22 @@ class RedisRegistry:
         now_ms = self.now_ms()
         told = (gateway_id, now_ms, now_ms + int(lease_ms), keys.FLEET_TTL_MS)
         return int(await self._run(self._scripts.gateway_heartbeat, [keys.GATEWAYS], *told))
+
+    async def expose(self, process: Exposed, lease_ms: int) -> None:
+        now_ms = self.now_ms()
+
+        async def add() -> None:
+            async with self._redis.pipeline(transaction=False) as pipe:
+                pipe.zadd(keys.EXPOSED, {encode_exposed(process): now_ms + int(lease_ms)})
+                pipe.zremrangebyscore(keys.EXPOSED, "-inf", now_ms)
+                pipe.pexpire(keys.EXPOSED, keys.FLEET_TTL_MS)
+                await pipe.execute()
+
+        await self._ask(add)
+
+    async def exposed(self) -> list[Exposed]:
+        now_ms = self.now_ms()
+        return decode_exposed(await self._ask(lambda: self._redis.zrangebyscore(keys.EXPOSED, f"({now_ms}", "+inf")))
 
     async def since_ms(self) -> int:
         return int(await self._ask(lambda: _as_awaitable(self._redis.get(keys.SINCE))) or 0)

@@ -15,7 +15,7 @@ from shared.calls.state import CallEvent, CallState
 from shared.fleet.worker import WorkerRecord, WorkerState
 from shared.registry import BadAddress, RedisRegistry, RegistryAway, TimelineEntry, keys, open_registry
 from shared.registry.address import parse_address
-from shared.registry.contract import wall_clock_ms
+from shared.registry.contract import Exposed, wall_clock_ms
 from shared.registry.endings import end_call
 from tests.conftest import Clock, empty
 from tests.redis_server import RedisServer, free_port
@@ -42,6 +42,7 @@ async def live_a_life(registry: RedisRegistry, call_id: str = "c") -> None:
     """One of everything that can be written."""
     await registry.heartbeat(WORKER, [], 5_000)
     await registry.gateway_heartbeat("g", 5_000)
+    await registry.expose(Exposed("gateway", "g", "127.0.0.1:9000"), 5_000)
     await registry.reserve(call_id, 60_000)
     await registry.reserve("other", 60_000)
     await registry.move(call_id, CallEvent.RING, {})

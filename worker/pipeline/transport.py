@@ -26,6 +26,7 @@ from pipecat.frames.frames import (
     InputDTMFFrame,
     InputTransportMessageFrame,
     InterruptionFrame,
+    MetricsFrame,
     OutputAudioRawFrame,
     OutputTransportMessageFrame,
     OutputTransportMessageUrgentFrame,
@@ -51,6 +52,7 @@ from worker.pipeline.ears import Ears
 from worker.pipeline.observer import CallObserver
 from worker.pipeline.recordings import Recording
 from worker.pipeline.resampler import Resampler
+from worker.pipeline.usage import count_usage
 from worker.pipeline.vad import EDGE_PARAMS
 from worker.providers import Service
 from worker.stream import CallStream
@@ -313,6 +315,8 @@ class SFVoPIOutput(BaseOutputTransport):
         if isinstance(frame, TTSAudioRawFrame):
             self._stream.watch.turns.tts_spoke(time.monotonic())
             self._stream.watch.providers.lives(Service.TTS)
+        elif isinstance(frame, MetricsFrame):
+            count_usage(frame, self._stream.watch)
         await super().process_frame(frame, direction)
 
     async def _interrupt(self, frame: Frame, direction: FrameDirection) -> None:

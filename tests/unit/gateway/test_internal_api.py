@@ -11,11 +11,12 @@ from structlog.testing import capture_logs
 from shared.calls.state import CallEvent
 from shared.fleet.worker import WorkerState
 from shared.registry import MemoryRegistry
+from shared.registry.contract import Exposed
 from tests.unit.gateway.conftest import LEASE_MS
 
 INTERNAL = [
     *("/route", "/healthz", "/readyz", "/metrics", "/api/calls", "/api/workers"),
-    *("/api/fleet", "/api/demand", "/api/calls/c-1"),
+    *("/api/fleet", "/api/demand", "/api/targets", "/api/calls/c-1"),
 ]
 
 
@@ -237,3 +238,17 @@ async def test_route_sends_a_busy_message_to_the_gateway_itself(house: Any) -> N
     path = (await house.answer("c-1", "fallback")).url.split(str(house.public.port))[1]
     response = await route(house, path)
     assert (response.status_code, response.headers["x-worker"]) == (204, f"127.0.0.1:{house.public.port}")
+
+
+async def test_prometheus_finds_every_process_of_the_fleet(house: Any) -> None:
+    await house.start_worker()
+    await house.registry.expose(Exposed("gateway", "g1", "10.0.0.2:9000"), 60_000)
+    found = await house.inner.get("/api/targets")
+    assert found.headers["content-type"] == "application/json"
+    assert [(each["labels"]["component"], each["labels"]["process"]) for each in found.json()] == [
+        ("gateway", "g1"),
+        ("worker", "w1"),
+    ]
+    assert found.json()[0]["targets"] == ["10.0.0.2:9000"]
+    house.registry.is_away = True
+    assert (await house.inner.get("/api/targets")).status_code == 503, "an empty list would make it forget them"

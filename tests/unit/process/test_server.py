@@ -98,7 +98,7 @@ async def test_readiness_says_why_not(served: tuple[Server, Health]) -> None:
         health.started = True
         ready = await client.get("/readyz")
         assert (ready.status_code, ready.json()["readiness"]) == (200, "ready")
-        health.draining = True
+        health.begin_draining()
         assert (await client.get("/readyz")).json()["readiness"] == "draining"
         metrics = (await client.get("/metrics")).text
     assert "sfvopi_build_info{" in metrics
