@@ -12,7 +12,7 @@ import typer
 from shared.cli.main import app
 from tests.documents import DOCUMENTS, ROOT, blocks, inline_code
 
-PROGRAMS = ("sfvopi", "make", "python", "pip", "docker", "cp", "uvicorn")
+PROGRAMS = ("sfvopi", "make", "python", "pip", "docker", "cp", "sh", "uvicorn")
 
 
 def command_lines() -> Iterator[tuple[str, tuple[str, ...]]]:
