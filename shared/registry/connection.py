@@ -22,6 +22,7 @@ from shared.registry.scripts import Scripts
 T = TypeVar("T")
 
 SILENT_FOR_S = 0.2  # after an answer that did not come: nobody else waits for one meanwhile
+HAS_CLOSED = "the handler is closed"
 SILENCE_S = 5.0  # a listener that hears nothing for so long asks whether anybody is there
 
 
@@ -76,7 +77,8 @@ class Connection:
         except RedisTimeout as error:
             self._silent_until = time.monotonic() + SILENT_FOR_S
             raise RegistryAway("Redis does not answer") from error
-        except (RedisError, OSError, UnicodeError) as error:
+        except (RedisError, OSError, UnicodeError, RuntimeError) as error:
+            raise_if_ours(error)
             raise RegistryAway(f"Redis is away: {type(error).__name__}") from error
         finally:
             self._room.release()
@@ -97,7 +99,8 @@ class Connection:
                 elif heard is None:
                     await listener.ping()
                 has_asked = heard is None
-        except (RedisError, OSError, UnicodeError) as error:
+        except (RedisError, OSError, UnicodeError, RuntimeError) as error:
+            raise_if_ours(error)
             raise RegistryAway(f"Redis is away: {type(error).__name__}") from error
         finally:
             await listener.aclose()  # type: ignore[no-untyped-call]
@@ -115,3 +118,9 @@ class Connection:
     def _check_open(self) -> None:
         if self._is_closed:
             raise RegistryAway("the registry was closed")
+
+
+def raise_if_ours(error: Exception) -> None:
+    """A RuntimeError is a fault of ours, unless uvloop says with it that the peer had closed before we wrote."""
+    if isinstance(error, RuntimeError) and HAS_CLOSED not in str(error):
+        raise error

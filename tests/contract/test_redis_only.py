@@ -305,3 +305,21 @@ def test_an_address_that_cannot_be_used_is_refused_without_quoting_it(url: str) 
     with pytest.raises(BadAddress, match="REDIS_URL") as refused:
         open_registry(url)
     assert "secret" not in str(refused.value)
+
+
+async def test_a_socket_that_had_closed_before_we_wrote_is_redis_away_in_uvloops_words_too(redis_url: str) -> None:
+    registry = RedisRegistry.connect(redis_url)
+
+    async def write_to_a_closed_socket() -> None:
+        raise RuntimeError("unable to perform operation on <TCPTransport closed=True>; the handler is closed")
+
+    async def fail() -> None:
+        raise RuntimeError("a fault of ours")
+
+    try:
+        with pytest.raises(RegistryAway):
+            await registry._connection.ask(write_to_a_closed_socket)
+        with pytest.raises(RuntimeError, match="ours"):
+            await registry._connection.ask(fail)
+    finally:
+        await registry.close()
