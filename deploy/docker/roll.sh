@@ -17,9 +17,10 @@ docker compose up -d --no-deps --no-recreate --no-build --scale "$service=$((2 *
 
 left_s=$ready_within_s
 for id in $(docker compose ps -q "$service"); do
+  case $old in *"$id"*) continue ;; esac
   until docker exec "$id" python -m shared.process.healthcheck "$port" /readyz; do
     if [ "$left_s" -le 0 ]; then
-      echo "$id is not ready: the old ones stay, and so does it; docker logs $id" >&2
+      echo "$id is not ready, see docker logs $id; the old ones stay" >&2
       exit 1
     fi
     left_s=$((left_s - 1))

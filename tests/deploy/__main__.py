@@ -39,7 +39,7 @@ FREE_WITHIN_S = 60.0
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line."""
     given = parse(argv)
-    with tempfile.TemporaryDirectory(prefix="sfvopi-deploy-") as temporary:
+    with tempfile.TemporaryDirectory(prefix="sfvopi-deploy-", ignore_cleanup_errors=True) as temporary:
         folder = Path(temporary)
         try:
             with (
@@ -102,7 +102,7 @@ async def play(
             scenes.seconds["down"] = round(time.monotonic() - at, 1)
     finally:
         await providers.end(0)
-    results = [*load.results(["calls", *scenes.seconds]), after]
+    results = [*load.results(scenes.seconds), after]
     return judged(stack, load, results, scenes.seconds, broken, folder / "logs") | {
         "images_mb": images,
         "left_out": left_out,

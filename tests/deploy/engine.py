@@ -21,12 +21,10 @@ PLUGINS = ("docker-compose", "docker-buildx")
 PLUGINS_FROM = "trixie"  # the first Debian that has Compose v2
 STARTS_WITHIN_S = 60
 FORWARDING = Path("/proc/sys/net/ipv4/ip_forward")
-# asks for no negative oom_score_adj, which needs a capability that root in a virtual machine may not have
-RUNC = """#!/bin/sh
-b=; p=; for a in "$@"; do [ "$p" = --bundle ] && b=$a; p=$a; done
-[ -n "$b" ] && [ -f "$b/config.json" ] && sed -i 's/"oomScoreAdj":-[0-9]*/"oomScoreAdj":0/' "$b/config.json"
-exec /usr/sbin/runc "$@"
-"""
+NO_RULES = {
+    "filter": ("INPUT", "FORWARD", "OUTPUT"),
+    "nat": ("PREROUTING", "INPUT", "OUTPUT", "POSTROUTING"),
+}
 
 
 class NoEngine(Exception):
@@ -99,21 +97,10 @@ def installed(names: tuple[str, ...]) -> Iterator[None]:
 @contextmanager
 def daemon(folder: Path) -> Iterator[Engine]:
     """dockerd with everything it keeps below `folder`."""
-    filters, forwards = run(["iptables-save"]), FORWARDING.read_text()
+    rules, forwards, links = run(["iptables-save"]), FORWARDING.read_text(), bridges()
     socket, log = folder / "docker.sock", folder / "dockerd.log"
-    runc = folder / "runc"
-    runc.write_text(RUNC)
-    runc.chmod(0o755)
-    argv = [
-        "dockerd",
-        "--data-root",
-        folder / "data",
-        "--exec-root",
-        folder / "exec",
-        "--pidfile",
-        folder / "docker.pid",
-    ]
-    argv += ["--host", f"unix://{socket}", "--add-runtime", f"ours={runc}", "--default-runtime", "ours"]
+    argv = ["dockerd", "--data-root", folder / "data", "--exec-root", folder / "exec"]
+    argv += ["--pidfile", folder / "docker.pid", "--host", f"unix://{socket}"]
     with log.open("wb") as file:
         process = subprocess.Popen(argv, stdout=file, stderr=file, start_new_session=True)
     ours = Engine(
@@ -131,16 +118,33 @@ def daemon(folder: Path) -> Iterator[Engine]:
             time.sleep(0.3)
         yield ours
     finally:
+        with suppress(CommandFailed):
+            if left := ours.docker("ps", "-aq").split():
+                ours.docker("rm", "--force", *left)
         process.send_signal(signal.SIGTERM)
         with suppress(subprocess.TimeoutExpired):
             process.wait(60)
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
-        with suppress(CommandFailed):
-            run(["ip", "link", "delete", "docker0"])
-        subprocess.run(["iptables-restore"], input=filters, text=True, check=False)
+        for bridge in bridges() - links:
+            run(["ip", "link", "delete", bridge])
+        subprocess.run(["iptables-restore"], input=with_empty_tables(rules), text=True, check=False)
         FORWARDING.write_text(forwards)
-        shutil.rmtree(folder / "data", ignore_errors=True)
+        for kept in ("data", "exec"):
+            shutil.rmtree(folder / kept, ignore_errors=True)
+
+
+def bridges() -> set[str]:
+    """The network bridges of this machine."""
+    return {line.split()[0] for line in run(["ip", "-brief", "link", "show", "type", "bridge"]).splitlines()}
+
+
+def with_empty_tables(rules: str) -> str:
+    """Saved rules, and the tables that had none: those that are not named would be left as they are."""
+    for table, chains in NO_RULES.items():
+        if f"*{table}\n" not in rules:
+            rules += "\n".join([f"*{table}", *(f":{chain} ACCEPT" for chain in chains), "COMMIT", ""])
+    return rules
 
 
 def add_plugins(folder: Path, ours: Engine) -> None:

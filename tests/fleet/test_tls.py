@@ -109,7 +109,8 @@ async def the_edge_speaks_tls_as_it_should(fleet: LocalFleet, certificate: Path)
     assert await asyncio.to_thread(agreed, fleet.port, trusted) == ("TLSv1.3", "h2")
     trusted.maximum_version = ssl.TLSVersion.TLSv1_2
     assert await asyncio.to_thread(agreed, fleet.port, trusted) == ("TLSv1.2", "h2")
-    trusted.minimum_version = trusted.maximum_version = ssl.TLSVersion.TLSv1_1
+    with pytest.deprecated_call():
+        trusted.minimum_version = trusted.maximum_version = ssl.TLSVersion.TLSv1_1
     with pytest.raises(ssl.SSLError):
         await asyncio.to_thread(agreed, fleet.port, trusted)
 

@@ -62,9 +62,9 @@ def test_gixy_finds_nothing(tmp_path: Path) -> None:
 def test_gixy_would_find_something(tmp_path: Path) -> None:
     written = as_compose_does(tmp_path)
     text = written.read_text()
-    assert "ssl_protocols TLSv1.2 TLSv1.3;" in text
-    written.write_text(text.replace("ssl_protocols TLSv1.2 TLSv1.3;", "ssl_protocols TLSv1 TLSv1.2;"))
-    assert [found["plugin"] for found in findings(written)] == ["weak_ssl_tls"]
+    assert "server_tokens off;" in text
+    written.write_text(text.replace("server_tokens off;", "server_tokens on;"))
+    assert [found["plugin"] for found in findings(written)] == ["version_disclosure"]
 
 
 @pytest.mark.parametrize("write", [as_compose_does, as_the_local_fleet_does])
