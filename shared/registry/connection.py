@@ -24,6 +24,7 @@ Run = tuple[AsyncScript, Sequence[str], Sequence[object]]
 """A script, its keys and its arguments."""
 
 SILENT_FOR_S = 0.2  # after an answer that did not come: nobody else waits for one meanwhile
+HAS_CLOSED = "the handler is closed"
 SILENCE_S = 5.0  # a listener that hears nothing for so long asks whether anybody is there
 
 
@@ -97,7 +98,8 @@ class Connection:
         except RedisTimeout as error:
             self._silent_until = time.monotonic() + SILENT_FOR_S
             raise RegistryAway("Redis does not answer") from error
-        except (RedisError, OSError, UnicodeError) as error:
+        except (RedisError, OSError, UnicodeError, RuntimeError) as error:
+            raise_if_ours(error)
             raise RegistryAway(f"Redis is away: {type(error).__name__}") from error
         finally:
             self._room.release()
@@ -118,7 +120,8 @@ class Connection:
                 elif heard is None:
                     await listener.ping()
                 has_asked = heard is None
-        except (RedisError, OSError, UnicodeError) as error:
+        except (RedisError, OSError, UnicodeError, RuntimeError) as error:
+            raise_if_ours(error)
             raise RegistryAway(f"Redis is away: {type(error).__name__}") from error
         finally:
             await listener.aclose()  # type: ignore[no-untyped-call]
@@ -136,3 +139,9 @@ class Connection:
     def _check_open(self) -> None:
         if self._is_closed:
             raise RegistryAway("the registry was closed")
+
+
+def raise_if_ours(error: Exception) -> None:
+    """A RuntimeError is a fault of ours, unless uvloop says with it that the peer had closed before we wrote."""
+    if isinstance(error, RuntimeError) and HAS_CLOSED not in str(error):
+        raise error

@@ -330,3 +330,21 @@ async def test_what_is_written_down_at_once_is_written_by_a_redis_that_lost_its_
     record = await fleet.get("c")
     assert record is not None
     assert record.figures == {"answer_ms": 2.0}
+
+
+async def test_a_socket_that_had_closed_before_we_wrote_is_redis_away_in_uvloops_words_too(redis_url: str) -> None:
+    registry = RedisRegistry.connect(redis_url)
+
+    async def write_to_a_closed_socket() -> None:
+        raise RuntimeError("unable to perform operation on <TCPTransport closed=True>; the handler is closed")
+
+    async def fail() -> None:
+        raise RuntimeError("a fault of ours")
+
+    try:
+        with pytest.raises(RegistryAway):
+            await registry._connection.ask(write_to_a_closed_socket)
+        with pytest.raises(RuntimeError, match="ours"):
+            await registry._connection.ask(fail)
+    finally:
+        await registry.close()

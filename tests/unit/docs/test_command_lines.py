@@ -13,7 +13,7 @@ import typer
 from shared.cli.main import app
 from tests.documents import DOCUMENTS, ROOT, blocks, inline_code
 
-PROGRAMS = ("sfvopi", "make", "python", "pip", "docker", "cp", "uvicorn", "kubectl")
+PROGRAMS = ("sfvopi", "make", "python", "pip", "docker", "cp", "uvicorn", "kubectl", "sh")
 
 
 def command_lines() -> Iterator[tuple[str, tuple[str, ...]]]:
