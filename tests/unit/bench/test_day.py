@@ -71,6 +71,6 @@ async def test_a_small_day_cuts_nobody(has_costs: bool) -> None:
     assert told.peak_serving >= 8
     assert told.drains > 0
     assert (told.cut_by_scale_down, told.over_admitted, told.lost_before_start) == (0, 0, 0)
-    assert told.refused <= 0.01 * told.calls
+    assert told.refused <= 0.04 * told.calls, "its rises are thirty times too steep"
     assert bool(told.cost_patches) is has_costs
     assert told.redis_us.keys() == {"reserve", "release", "heartbeat", "workers"}

@@ -27,6 +27,7 @@ class Edge:
         self.folder = folder
         self.port = free_port()
         self.log = folder / "log"
+        self.certificates = 0
         self.process: asyncio.subprocess.Process | None = None
 
     async def start(self, **changes: str) -> None:
@@ -62,12 +63,16 @@ class Edge:
         await self.until(lambda: nginx.is_listening(self.port))
 
     def write_certificate(self) -> None:
-        tls = self.folder / "tls"
-        tls.mkdir(exist_ok=True)
-        both = make_certificates(tls, tls / "ca.crt").read_text()
+        """As the kubelet does it: a new folder, and a link that leads to it from one moment to the next."""
+        self.certificates += 1
+        there, link = self.folder / f"tls-{self.certificates}", self.folder / "link"
+        there.mkdir()
+        both = make_certificates(there, there / "ca.crt").read_text()
         key, end, certificate = both.partition("-----END PRIVATE KEY-----\n")
-        (tls / "tls.key").write_text(key + end)
-        (tls / "tls.crt").write_text(certificate)
+        (there / "tls.key").write_text(key + end)
+        (there / "tls.crt").write_text(certificate)
+        link.symlink_to(there)
+        link.replace(self.folder / "tls")
 
     def shown(self) -> str:
         """The certificate that it shows."""
