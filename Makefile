@@ -4,12 +4,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
 
-.PHONY: demo test test-slow test-deploy lint soak fuzz chaos bench docs lock secrets clean help
+.PHONY: demo test test-slow test-deploy coverage lint soak fuzz chaos bench docs lock secrets clean help
 help:
 	@echo "make demo [ARGS=--json]   place one call through a whole fleet on this machine"
 	@echo "make test                 lint, types and all tests but the slow ones"
 	@echo "make test-slow            tests of whole fleets that take half a minute each"
 	@echo "make test-deploy          images and docker-compose.yml in a real engine, under calls; SETUP_ENGINE=1 installs one for it"
+	@echo "make coverage             which lines the unit and contract tests reach"
 	@echo "make soak [ARGS=--json]   200 calls that end in every possible way"
 	@echo "make fuzz [ARGS=--json]   100,000 hostile messages, and what they did"
 	@echo "make chaos [ARGS=--quick]  processes killed and frozen under calls, and what their callers noticed"
@@ -47,8 +48,7 @@ lint: $(VENV)/.ready
 # tests have deadlines, as calls have: what fails is asked once more, alone. Whoever fails twice has failed.
 AGAIN := || $(BIN)/pytest --last-failed --last-failed-no-failures none
 test: lint
-	$(BIN)/pytest -n 4 --dist loadgroup --cov --cov-report=term:skip-covered --cov-fail-under=85 tests/unit tests/contract \
-		$(AGAIN) tests/unit tests/contract
+	$(BIN)/pytest -n 4 --dist loadgroup tests/unit tests/contract $(AGAIN) tests/unit tests/contract
 	$(BIN)/pytest -m "not slow" tests/fleet tests/speech $(AGAIN) -m "not slow" tests/fleet tests/speech
 
 test-slow: $(VENV)/.ready
@@ -56,6 +56,10 @@ test-slow: $(VENV)/.ready
 
 test-deploy: $(VENV)/.ready
 	$(BIN)/python -m tests.deploy $(ARGS)
+
+# half as long again as without
+coverage: $(VENV)/.ready
+	$(BIN)/pytest -n 4 --dist loadgroup --cov --cov-report=term:skip-covered --cov-fail-under=85 tests/unit tests/contract
 
 soak: $(VENV)/.ready
 	$(BIN)/python -m tests.fleet.soak $(ARGS)

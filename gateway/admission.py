@@ -21,7 +21,7 @@ from typing import Any
 
 from gateway.local_admission import LocalAdmission
 from shared.calls.outcome import Reason
-from shared.calls.record import HELD_DETAIL, NO_CAPACITY_DETAIL, CallRecord
+from shared.calls.record import HELD_DETAIL, NO_CAPACITY_DETAIL, CallRecord, own_number
 from shared.calls.state import CallEvent, CallState
 from shared.registry import Registry, RegistryAway
 from shared.registry.endings import end_call
@@ -107,11 +107,6 @@ def without_room(overflow: Overflow, *, is_fallback: bool, has_line: bool = True
     if overflow is Overflow.HOLD:
         return Verdict.HELD if has_line else Verdict.BUSY_MESSAGE
     return Verdict.BUSY_MESSAGE if is_fallback or overflow is Overflow.BUSY else Verdict.REFUSED
-
-
-def own_number(call: AnswerWebhook | CallRecord) -> str:
-    """The number of ours that the call goes to or comes from: it chooses bot and format."""
-    return call.from_number if call.direction == "OUTBOUND" else call.to_number
 
 
 def parties(webhook: AnswerWebhook | HangupWebhook | RingWebhook) -> dict[str, Any]:

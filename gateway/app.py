@@ -12,6 +12,7 @@ from starlette.routing import BaseRoute, Route, WebSocketRoute
 from gateway.admission import Admission
 from gateway.api import Api
 from gateway.attaching import Attaching
+from gateway.director import Director
 from gateway.doorkeeper import Door, Doorkeeper
 from gateway.failures import Failures
 from gateway.hangups import Hangups
@@ -21,7 +22,7 @@ from gateway.local_admission import LastKnown, LocalAdmission
 from gateway.notebook import Notebook
 from gateway.prompt import read_busy_prompt, read_hold_prompt
 from gateway.route import RouteEndpoint
-from gateway.streams import Director, Streams
+from gateway.streams import Streams
 from gateway.webhooks import Webhooks
 from shared.process.main import process_id
 from shared.process.tasks import SideTasks, sample_loop_lag

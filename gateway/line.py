@@ -12,11 +12,11 @@ import contextlib
 from collections.abc import Iterator
 from enum import StrEnum
 
-from gateway.admission import end_refused, own_number
+from gateway.admission import end_refused
 from gateway.attaching import HOLD_S
 from gateway.routing import Route, to_session
 from shared.calls.outcome import Reason
-from shared.calls.record import HELD_DETAIL, CallRecord
+from shared.calls.record import HELD_DETAIL, CallRecord, own_number
 from shared.calls.state import CallEvent, CallState
 from shared.registry import Registry, RegistryAway
 from shared.registry.contract import LINE_TOPIC

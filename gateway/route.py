@@ -9,8 +9,9 @@ policy is to hold the caller or to say something.
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from gateway.director import Director
 from gateway.routing import AnswerHere, Hold, Refused, Route, is_from_line
-from gateway.streams import RETRY_AFTER_S, Director
+from gateway.streams import RETRY_AFTER_S
 from shared.sfvopi.closing import Refusal
 
 

@@ -8,7 +8,7 @@ from functools import cache
 from typing import Any, Self
 
 from shared.calls.outcome import Reason
-from shared.calls.record import CallRecord
+from shared.calls.record import CallRecord, own_number
 from shared.fleet.address import is_worker_address
 from shared.fleet.worker import WorkerRecord, WorkerState
 from shared.process.main import process_id
@@ -244,8 +244,7 @@ class WorkerApp:
 
         Such a one is imported in a thread, for an import can take seconds in which no call would be heard.
         """
-        number = record.from_number if record.direction == "OUTBOUND" else record.to_number
-        name = record.bot or self._numbers.plan_for(number).bot
+        name = record.bot or self._numbers.plan_for(own_number(record)).bot
         if name not in self._bots:
             self._bots[name] = await asyncio.to_thread(self._load_bot, name)
         return self._bots[name]

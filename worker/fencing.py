@@ -19,7 +19,7 @@ BEAT_S = 0.1
 LONGEST_S = 2.0  # a caller is not left without a word because nobody looked
 
 
-class Standing(StrEnum):
+class Claim(StrEnum):
     """A session's attachment against the call's record."""
 
     OURS = "ours"
@@ -27,13 +27,13 @@ class Standing(StrEnum):
     SUPERSEDED = "superseded"  # another worker attached the call after us
 
 
-def standing(record: CallRecord, worker_id: str, epoch: int, attached_at_ms: int) -> Standing:
+def claim_on(record: CallRecord, worker_id: str, epoch: int, attached_at_ms: int) -> Claim:
     """Where our attachment (`epoch` 0: not known to the registry) stands."""
     if epoch and record.epoch == epoch:
-        return Standing.OURS
+        return Claim.OURS
     if record.worker_id != worker_id and record.epoch > max(epoch, attached_at_ms):
-        return Standing.SUPERSEDED
-    return Standing.UNTOLD
+        return Claim.SUPERSEDED
+    return Claim.UNTOLD
 
 
 class SleepGuard:

@@ -25,7 +25,7 @@ from shared.telemetry.logs import get_logger
 from shared.telemetry.meter import Meter
 from worker.ending import Ending
 from worker.eta import Lengths, lengths_of
-from worker.fencing import SleepGuard, Standing, standing
+from worker.fencing import Claim, SleepGuard, claim_on
 from worker.observing import CallWatch
 from worker.session import Session
 from worker.sessions import Sessions
@@ -161,13 +161,13 @@ class FleetLink:
     async def _compare(self, session: Session, record: CallRecord) -> bool:
         """Whose is the call? False if the registry is away."""
         me = self._describe().worker_id
-        match standing(record, me, session.record.epoch, session.attached_at_ms):
-            case Standing.SUPERSEDED:
+        match claim_on(record, me, session.record.epoch, session.attached_at_ms):
+            case Claim.SUPERSEDED:
                 self._log.warning("the call is another worker's by now", call_id=record.call_id, to=record.worker_id)
                 session.give_up(record.worker_id)
-            case Standing.UNTOLD:
+            case Claim.UNTOLD:
                 return await self._tell_attachment(session, record, me)
-            case Standing.OURS:
+            case Claim.OURS:
                 pass
         return True
 

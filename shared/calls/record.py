@@ -12,6 +12,7 @@ from typing import Any
 from shared.calls.outcome import RESULT_OF, Result
 from shared.calls.state import CallState
 from shared.sfvopi.formats import AudioFormat, Codec
+from shared.sfvopi.webhooks import AnswerWebhook
 
 SCHEMA = 2
 NO_CAPACITY_DETAIL = "no worker could take it when it was answered"
@@ -102,3 +103,8 @@ class CallRecord:
         plain["result"] = str(self.result or "")
         plain["held"] = self.is_held
         return plain
+
+
+def own_number(call: AnswerWebhook | CallRecord) -> str:
+    """The number of ours that the call goes to or comes from: it chooses bot and format."""
+    return call.from_number if call.direction == "OUTBOUND" else call.to_number

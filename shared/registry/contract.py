@@ -146,6 +146,9 @@ class Registry(Protocol):
         False when the worker has, without this call, as many as it offers. A slot held elsewhere is given back.
         """
 
+    async def count_for(self, number: str, call_id: str) -> None:
+        """While the call holds a slot, it counts for the number's ceiling, though nobody asked `reserve` for one."""
+
     async def release(self, call_id: str) -> None:
         """Give the call's slot back, wherever it is. Nothing happens if there is none.
 
@@ -187,7 +190,10 @@ class Registry(Protocol):
         """Change fields without moving. Unknown calls are left unknown. `figures` are merged."""
 
     async def restore(self, record: CallRecord) -> bool:
-        """Write down a call that was lost (the registry was restarted empty); whether it was. A known one stays."""
+        """Write down a call that was lost (the registry was restarted empty); whether it was. A known one stays.
+
+        What was lost with it is that it counts for its number's ceiling: it does again.
+        """
 
     async def save_checkpoint(self, call_id: str, checkpoint: str, epoch: int) -> bool:
         """Keep what another worker needs to go on with the call; a move to ENDED drops it.

@@ -37,6 +37,11 @@ def slots(worker_id: str) -> str:
     return f"{SLOTS_OF}{worker_id}"
 
 
+def number(number: str) -> str:
+    """The calls that count for the ceiling of one number."""
+    return f"{NUMBER_OF}{number}"
+
+
 def record(call_id: str) -> str:
     """Hash: the call's record, field by field; figures are fields `figure:<name>`."""
     return f"{PREFIX}:call:{{{call_id}}}:record"

@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from typing import Any
 
-from shared.calls.record import SCHEMA, CallRecord
+from shared.calls.record import SCHEMA, CallRecord, own_number
 from shared.calls.state import MOVES, CallEvent, CallState
 from shared.fleet.worker import Heard, Order, WorkerRecord, WorkerView
 from shared.registry.contract import (
@@ -122,6 +122,10 @@ class MemoryRegistry:
         self._check()
         return self._slots.occupy(call_id, worker_id, self.now_ms(), self.now_ms() + lease_ms)
 
+    async def count_for(self, number: str, call_id: str) -> None:
+        self._check()
+        self._slots.count_for(number, call_id)
+
     async def release(self, call_id: str) -> None:
         self._check()
         self._give_back(call_id)
@@ -184,6 +188,7 @@ class MemoryRegistry:
             return False
         self._calls[record.call_id] = encode_record(record)
         self._created.setdefault(record.call_id, record.created_at_ms or self.now_ms())
+        self._slots.count_for(own_number(record), record.call_id)
         return True
 
     async def save_checkpoint(self, call_id: str, checkpoint: str, epoch: int) -> bool:

@@ -8,7 +8,7 @@ import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, TypeVar, cast
 
-from shared.calls.record import SCHEMA, CallRecord
+from shared.calls.record import SCHEMA, CallRecord, own_number
 from shared.calls.state import MOVES, CallEvent, CallState
 from shared.fleet.worker import Heard, Order, WorkerRecord, WorkerState, WorkerView
 from shared.registry import keys
@@ -191,6 +191,13 @@ class RedisRegistry:
             )
         )
 
+    async def count_for(self, number: str, call_id: str) -> None:
+        async def count() -> None:
+            await self._redis.zadd(keys.number(number), {call_id: self.now_ms()}, nx=True)
+            await self._redis.pexpire(keys.number(number), keys.FLEET_TTL_MS)
+
+        await self._ask(count)
+
     async def release(self, call_id: str) -> None:
         nudged = keys.nudges(LINE_TOPIC)
         await self._run(self._scripts.release, [keys.HOLDERS, keys.LINE], call_id, keys.SLOTS_OF, nudged)
@@ -255,6 +262,7 @@ class RedisRegistry:
         is_new = await self._run(self._scripts.restore, [keys.record(record.call_id)], keys.CALL_TTL_MS, *stored)
         if is_new:
             await self._index(record.call_id, record.created_at_ms or self.now_ms())
+            await self.count_for(own_number(record), record.call_id)
         return bool(is_new)
 
     async def save_checkpoint(self, call_id: str, checkpoint: str, epoch: int) -> bool:

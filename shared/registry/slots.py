@@ -26,7 +26,7 @@ class Slots:
         self._leases: dict[str, int] = {}
         self._ends: dict[str, dict[str, int]] = {}  # worker_id → call_id → when the slot ends
         self._holders: dict[str, str] = {}  # call_id → worker_id
-        self._of_number: dict[str, set[str]] = {}  # number that has a ceiling → calls placed for it
+        self._of_number: dict[str, set[str]] = {}  # number → calls that count for its ceiling
         self._gateways: dict[str, int] = {}  # gateway_id → when its lease ends
         self.since_ms = 0  # the first heartbeat
 
@@ -109,8 +109,12 @@ class Slots:
             return None
         self._put(call_id, best.record.worker_id, until_ms)
         if ceiling > 0:
-            self._of_number.setdefault(number, set()).add(call_id)
+            self.count_for(number, call_id)
         return best.record.worker_id, until_ms
+
+    def count_for(self, number: str, call_id: str) -> None:
+        """The call counts for this number's ceiling for as long as it holds a slot."""
+        self._of_number.setdefault(number, set()).add(call_id)
 
     def _others_of(self, number: str, call_id: str, now_ms: int) -> int:
         """How many other calls of this number hold slots that have not ended. Those without any are forgotten."""

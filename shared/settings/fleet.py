@@ -177,7 +177,11 @@ class FleetSettings(BaseSettings):
         description="How long a session waits for a stream that closed without a hangup; 0: end at once.",
     )
     heartbeat_s: float = Field(
-        1, gt=0, validation_alias=env("SFVOPI_HEARTBEAT_S"), description="Between heartbeats of a process."
+        1,
+        gt=0,
+        validation_alias=env("SFVOPI_HEARTBEAT_S"),
+        description="Between heartbeats of a process. With more than 1.4 behind nginx (which gives `/route` 2 s), "
+        "callers whose reservations are lost with Redis are refused.",
     )
     lease_s: float = Field(
         5,

@@ -29,12 +29,12 @@ from shared.registry import MemoryRegistry, RedisRegistry, TimelineEntry, keys
 from shared.registry.endings import end_call
 from shared.telemetry.meter import Meter
 from tests.conftest import Clock, empty
-from worker.housekeeping.reaper import Patience, reap
+from worker.housekeeping.reaper import Grace, reap
 
 LEASE_MS = 5_000
 HOLD_MS = 12_000
 BEAT_MS = 2_500
-PATIENCE = Patience(attach_by_ms=14_000, lost_after_ms=8_000, remove_after_ms=50_000)
+GRACE = Grace(attach_by_ms=14_000, lost_after_ms=8_000, remove_after_ms=50_000)
 CAPACITIES = {"w1": 1, "w2": 2, "w3": 2}  # by machine: a worker that is started again has another id
 CEILINGS = {"x": 2, "y": 0}
 MACHINES = st.sampled_from(list(CAPACITIES))
@@ -255,9 +255,7 @@ class Fleet(RuleBasedStateMachine):
     @rule(is_settled=st.booleans())
     def reap(self, is_settled: bool) -> None:
         """Housekeeping's own judgement. Workers hear that their calls were ended."""
-        reaped = [
-            self.run(reap(twin, PATIENCE, self.meter, is_settled=is_settled)) for twin in (self.memory, self.redis)
-        ]
+        reaped = [self.run(reap(twin, GRACE, self.meter, is_settled=is_settled)) for twin in (self.memory, self.redis)]
         assert reaped[0] == reaped[1]
         for calls in self.sessions.values():
             for call_id in list(calls):
@@ -330,7 +328,7 @@ class Fleet(RuleBasedStateMachine):
             self.clock.forward(LEASE_MS)  # the last late heartbeat has been believed for so long
             self.beat_all(set())
             assert not any(self.counted().values()), "a slot that outlived its call"
-        self.clock.forward(LEASE_MS + PATIENCE.remove_after_ms)
+        self.clock.forward(LEASE_MS + GRACE.remove_after_ms)
         self.reap(is_settled=True)
         self.reap(is_settled=True)  # workers are removed once their calls are judged
         assert self.slots() == {}

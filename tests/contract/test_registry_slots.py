@@ -3,6 +3,8 @@
 import asyncio
 from collections import Counter
 
+from shared.calls.record import CallRecord
+from shared.calls.state import CallState
 from shared.fleet.worker import WorkerRecord, WorkerState
 from shared.registry import Registry
 from tests.conftest import Clock
@@ -287,3 +289,25 @@ async def test_a_burst_never_passes_a_ceiling(registry: Registry) -> None:
     await beat(registry, worker("w", capacity=100))
     asked = (registry.reserve(f"c{n}", HOLD_MS, number="+91", ceiling=7) for n in range(100))
     assert sum(held is not None for held in await asyncio.gather(*asked)) == 7
+
+
+async def test_calls_that_are_counted_for_a_number_leave_less_room_below_its_ceiling_while_they_hold_slots(
+    registry: Registry,
+) -> None:
+    """After a start without data, or a time without a registry: workers and gateways tell whose calls live."""
+    await beat(registry, worker("w", capacity=10), live=("a", "b", "another's"))
+    for call_id in ("a", "b", "gone"):
+        await registry.count_for("+91", call_id)
+    await registry.count_for("+91", "a")
+    assert await registry.reserve("c", HOLD_MS, number="+91", ceiling=3)
+    assert await registry.reserve("d", HOLD_MS, number="+91", ceiling=3) is None
+    await registry.release("a")
+    assert await registry.reserve("d", HOLD_MS, number="+91", ceiling=3)
+
+
+async def test_so_do_living_calls_that_were_lost_and_are_written_down_again(registry: Registry) -> None:
+    await beat(registry, worker("w", capacity=10), live=("in", "out"))
+    await registry.restore(CallRecord("in", CallState.ACTIVE, direction="INBOUND", to_number="+91", from_number="+1"))
+    await registry.restore(CallRecord("out", CallState.ACTIVE, direction="OUTBOUND", to_number="+1", from_number="+91"))
+    assert await registry.reserve("c", HOLD_MS, number="+91", ceiling=2) is None
+    assert await registry.reserve("c", HOLD_MS, number="+91", ceiling=3)

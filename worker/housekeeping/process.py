@@ -18,7 +18,7 @@ from shared.telemetry.logs import get_logger
 from shared.telemetry.meter import Meter
 from shared.version import VERSION
 from worker.housekeeping.jobs import apply_retention, close_records, end_what_rings_on, enqueue_lost_endings
-from worker.housekeeping.reaper import Patience, reap
+from worker.housekeeping.reaper import Grace, reap
 from worker.housekeeping.schedule import EVERY_MINUTE, EVERY_SECOND, Job, Schedule
 from worker.housekeeping.watch import RegistryWatch
 
@@ -34,7 +34,7 @@ class Housekeeping:
         self.meter = Meter("housekeeping")
         self._settings = settings
         self._registry: Registry = open_registry(url)
-        self._patience = Patience.of(settings)
+        self._grace = Grace.of(settings)
         self._watch = RegistryWatch(
             self.health,
             self.meter,
@@ -77,7 +77,7 @@ class Housekeeping:
         await close_records(self._registry, self.meter)
 
     async def _reap(self) -> None:
-        await reap(self._registry, self._patience, self.meter, is_settled=self._watch.is_settled)
+        await reap(self._registry, self._grace, self.meter, is_settled=self._watch.is_settled)
 
     async def _tidy(self) -> None:
         await enqueue_lost_endings(self._registry)

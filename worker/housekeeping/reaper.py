@@ -29,7 +29,7 @@ LEASES_UNTIL_REMOVED = 10
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
+class Grace:
     """How long the reaper waits, in ms."""
 
     attach_by_ms: int  # from the answer to the first stream
@@ -37,7 +37,7 @@ class Patience:
     remove_after_ms: int  # from the end of a worker's lease
 
     @classmethod
-    def of(cls, settings: HousekeepingSettings) -> "Patience":
+    def of(cls, settings: HousekeepingSettings) -> "Grace":
         return cls(
             attach_by_ms=int(settings.attach_by_s * 1000) + ATTACH_GRACE_MS,
             lost_after_ms=int((settings.reconnect_window_s + settings.lease_s) * 1000),
@@ -55,7 +55,7 @@ class Verdict(StrEnum):
     WORKER_LOST = "worker_lost"
 
 
-def judge(record: CallRecord | None, slot: LapsedSlot, now_ms: int, patience: Patience, is_settled: bool) -> Verdict:
+def judge(record: CallRecord | None, slot: LapsedSlot, now_ms: int, grace: Grace, is_settled: bool) -> Verdict:
     """What to do about a lapsed slot with this call behind it."""
     if record is None:
         return Verdict.RELEASE
@@ -66,27 +66,27 @@ def judge(record: CallRecord | None, slot: LapsedSlot, now_ms: int, patience: Pa
             return Verdict.RELEASE  # reserved for an answer that failed on its way
         case CallState.RESERVED:
             answered_at_ms = record.answered_at_ms or record.created_at_ms
-            return Verdict.NEVER_ATTACHED if now_ms >= answered_at_ms + patience.attach_by_ms else Verdict.LEAVE
+            return Verdict.NEVER_ATTACHED if now_ms >= answered_at_ms + grace.attach_by_ms else Verdict.LEAVE
         case CallState.ACTIVE | CallState.DETACHED:
-            is_lost = is_settled and now_ms >= slot.ended_at_ms + patience.lost_after_ms
+            is_lost = is_settled and now_ms >= slot.ended_at_ms + grace.lost_after_ms
             return Verdict.WORKER_LOST if is_lost else Verdict.LEAVE
         case _:
             return Verdict.LEAVE  # a state of a newer version, which will know what to do
 
 
-async def reap(registry: Registry, patience: Patience, meter: Meter, *, is_settled: bool = True) -> int:
+async def reap(registry: Registry, grace: Grace, meter: Meter, *, is_settled: bool = True) -> int:
     """Look at all lapsed slots, then at workers that have been silent for long; returns how many were ended."""
     reaped = 0
     busy_workers: set[str] = set()  # those with calls that are still to be judged
     for slot in await registry.lapsed_slots():
         record = await registry.get(slot.call_id)
-        verdict = judge(record, slot, registry.now_ms(), patience, is_settled)
+        verdict = judge(record, slot, registry.now_ms(), grace, is_settled)
         if verdict is Verdict.LEAVE:
             busy_workers.add(slot.worker_id)
         else:
             reaped += await _carry_out(verdict, registry, slot, record, meter)
     if is_settled:
-        reaped += await _remove_workers(registry, patience, meter, busy_workers)
+        reaped += await _remove_workers(registry, grace, meter, busy_workers)
     return reaped
 
 
@@ -108,12 +108,12 @@ async def _carry_out(
     return True
 
 
-async def _remove_workers(registry: Registry, patience: Patience, meter: Meter, but: set[str]) -> int:
+async def _remove_workers(registry: Registry, grace: Grace, meter: Meter, but: set[str]) -> int:
     leases: Mapping[str, int] = {view.record.worker_id: view.lease_until_ms for view in await registry.workers()}
     gone = [
         worker_id
         for worker_id, lease_until_ms in leases.items()
-        if worker_id not in but and registry.now_ms() >= lease_until_ms + patience.remove_after_ms
+        if worker_id not in but and registry.now_ms() >= lease_until_ms + grace.remove_after_ms
     ]
     for worker_id in gone:
         await registry.remove_worker(worker_id)

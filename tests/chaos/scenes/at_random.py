@@ -9,6 +9,7 @@ from shared.carrier.plan import Knobs
 from tests.chaos.caller import Manner
 from tests.chaos.scenes.gateways import COMES_BACK
 from tests.chaos.scenes.scene import Scale, Scene
+from tests.chaos.scenes.strangers import flood, make_tokens
 from tests.chaos.stage import Stage
 
 LIVE = 7  # at any moment: less than a worker's slots less one, so that one of two workers can carry them
@@ -45,7 +46,7 @@ async def do_harm(stage: Stage, until: float) -> Counter[str]:
         await asyncio.sleep(stage.rng.uniform(*PAUSE_S))
         if time.monotonic() > until:
             return done
-        harms = [name for name in HARMS if name != "nginx killed" or stage.fleet.path == "direct"]
+        harms = [name for name in HARMS if name not in OF_NGINX or stage.fleet.path == "direct"]
         fewest = min(done[name] for name in harms)
         name = stage.rng.choice([name for name in harms if done[name] == fewest])
         stage.say(f"at random: {name}")
@@ -85,6 +86,18 @@ async def kill_nginx(stage: Stage) -> None:
     await stage.fleet.until_ended("nginx", 5)
 
 
+async def reload_nginx(stage: Stage) -> None:
+    stage.fleet.signal("nginx", signal.SIGHUP)
+    await asyncio.sleep(2)
+
+
+async def let_strangers_try(stage: Stage) -> None:
+    key = "a-key-of-a-strangers-own"
+    forged = make_tokens(key, ["one-call", "another"], "ended", {})
+    statuses = await flood(stage, forged * 10)
+    stage.expect(not statuses["101"], f"{statuses['101']} strangers got a stream")
+
+
 async def freeze_redis(stage: Stage) -> None:
     stage.fleet.redis.freeze()
     await asyncio.sleep(OUTAGE_S)
@@ -121,7 +134,10 @@ HARMS = {
     "Redis slow": slow_redis,
     "worker drained": drain_worker,
     "Redis killed": kill_redis,
+    "nginx reloaded": reload_nginx,
+    "bad tokens": let_strangers_try,
 }
+OF_NGINX = {"nginx killed", "nginx reloaded"}
 
 SCENES = [
     Scene(

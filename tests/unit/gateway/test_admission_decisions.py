@@ -2,7 +2,8 @@
 
 import pytest
 
-from gateway.admission import Verdict, decide, own_number
+from gateway.admission import Verdict, decide
+from shared.calls.record import own_number
 from shared.calls.state import CallState
 from shared.sfvopi.webhooks import AnswerWebhook
 

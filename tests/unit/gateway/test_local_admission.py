@@ -134,6 +134,19 @@ async def test_what_was_given_out_is_written_down_when_the_registry_is_back(quic
             await asyncio.sleep(0.01)
 
 
+async def test_a_number_at_its_ceiling_by_what_was_given_out_gets_no_more_when_the_registry_is_back(
+    open_house: Any,
+) -> None:
+    house = await open_house(MemoryRegistry(), heartbeat_s=0.1, lease_s=1, ceiling=1)
+    await house.start_worker("w1", capacity=5)
+    await go_away(house)
+    await house.answer("c-1")
+    house.registry.is_away = False
+    await house.until(lambda: not house.gateway.local._given)
+    assert (await house.post("answer", {"call_uuid": "c-2", "to": "+918000000001"})).status_code == 503
+    await house.answer("c-3", to="+918000000002")
+
+
 async def test_a_call_that_its_worker_wrote_down_first_gets_what_only_the_gateway_knows(quick: Any) -> None:
     worker = await quick.start_worker("w1", capacity=2)
     await go_away(quick)

@@ -7,7 +7,7 @@ import pytest
 
 from shared.calls.record import CallRecord
 from shared.calls.state import CallEvent, CallState
-from worker.fencing import SleepGuard, Standing, standing
+from worker.fencing import Claim, SleepGuard, claim_on
 
 
 def record(worker_id: str, epoch: int) -> CallRecord:
@@ -17,20 +17,20 @@ def record(worker_id: str, epoch: int) -> CallRecord:
 @pytest.mark.parametrize(
     ("at", "record_epoch", "epoch", "attached_at_ms", "is_so"),
     [
-        ("me", 500, 500, 500, Standing.OURS),
-        ("me", 0, 0, 500, Standing.UNTOLD),  # attached while the registry was away
-        ("me", 700, 0, 500, Standing.UNTOLD),  # it was told, and its answer was lost
-        ("other", 400, 0, 500, Standing.UNTOLD),  # the worker before us
-        ("other", 600, 0, 500, Standing.SUPERSEDED),
-        ("other", 600, 500, 500, Standing.SUPERSEDED),
-        ("other", 400, 500, 500, Standing.UNTOLD),  # the registry lost what came last: a replica took over
-        ("other", 0, 500, 500, Standing.UNTOLD),
+        ("me", 500, 500, 500, Claim.OURS),
+        ("me", 0, 0, 500, Claim.UNTOLD),  # attached while the registry was away
+        ("me", 700, 0, 500, Claim.UNTOLD),  # it was told, and its answer was lost
+        ("other", 400, 0, 500, Claim.UNTOLD),  # the worker before us
+        ("other", 600, 0, 500, Claim.SUPERSEDED),
+        ("other", 600, 500, 500, Claim.SUPERSEDED),
+        ("other", 400, 500, 500, Claim.UNTOLD),  # the registry lost what came last: a replica took over
+        ("other", 0, 500, 500, Claim.UNTOLD),
     ],
 )
 def test_who_attached_last_has_the_call(
-    at: str, record_epoch: int, epoch: int, attached_at_ms: int, is_so: Standing
+    at: str, record_epoch: int, epoch: int, attached_at_ms: int, is_so: Claim
 ) -> None:
-    assert standing(record(at, record_epoch), "me", epoch, attached_at_ms) is is_so
+    assert claim_on(record(at, record_epoch), "me", epoch, attached_at_ms) is is_so
 
 
 async def test_only_who_slept_past_its_lease_waits_with_what_it_says() -> None:

@@ -11,11 +11,11 @@ from shared.telemetry.health import Health
 from shared.telemetry.meter import Meter
 from tests.conftest import Clock
 from worker.housekeeping.jobs import close_records
-from worker.housekeeping.reaper import Patience, reap
+from worker.housekeeping.reaper import Grace, reap
 from worker.housekeeping.watch import RegistryWatch
 
 LEASE_MS = 5_000
-PATIENCE = Patience(attach_by_ms=62_000, lost_after_ms=15_000, remove_after_ms=50_000)
+GRACE = Grace(attach_by_ms=62_000, lost_after_ms=15_000, remove_after_ms=50_000)
 
 
 @pytest.fixture
@@ -44,8 +44,8 @@ async def reason_of(registry: Registry, call_id: str = "c") -> str:
     return record.reason
 
 
-def test_patience_follows_from_the_settings() -> None:
-    assert Patience.of(HousekeepingSettings(_env_file=None)) == PATIENCE
+def test_grace_follows_from_the_settings() -> None:
+    assert Grace.of(HousekeepingSettings(_env_file=None)) == GRACE
 
 
 async def test_a_call_whose_stream_never_came_is_ended(registry: Registry, meter: Meter, clock: Clock) -> None:
@@ -54,9 +54,9 @@ async def test_a_call_whose_stream_never_came_is_ended(registry: Registry, meter
     for _ in range(61):
         clock.forward(1_000)
         await beat(registry)
-        assert await reap(registry, PATIENCE, meter) == 0
+        assert await reap(registry, GRACE, meter) == 0
     clock.forward(1_000)
-    assert await reap(registry, PATIENCE, meter) == 1
+    assert await reap(registry, GRACE, meter) == 1
     assert await reason_of(registry) == Reason.NEVER_ATTACHED
     assert await registry.lapsed_slots() == []
     assert meter.value("sfvopi_reaped_total", kind="never_attached") == 1
@@ -71,11 +71,11 @@ async def test_a_reservation_on_a_dead_worker_waits_for_its_stream_all_the_same(
     await beat(registry)
     await answer(registry)
     clock.forward(30_000)
-    assert await reap(registry, PATIENCE, meter) == 0
+    assert await reap(registry, GRACE, meter) == 0
     await beat(registry, worker_id="other")
     await attach(registry, worker_id="other")
     clock.forward(1_000)
-    assert await reap(registry, PATIENCE, meter) == 0
+    assert await reap(registry, GRACE, meter) == 0
     assert await reason_of(registry) == ""
 
 
@@ -88,10 +88,10 @@ async def test_a_call_of_a_dead_worker_is_ended_when_nobody_took_over(
     await attach(registry)
     if state is CallState.DETACHED:
         await registry.move("c", CallEvent.DETACH, {})
-    clock.forward(LEASE_MS + PATIENCE.lost_after_ms - 1)
-    assert await reap(registry, PATIENCE, meter) == 0
+    clock.forward(LEASE_MS + GRACE.lost_after_ms - 1)
+    assert await reap(registry, GRACE, meter) == 0
     clock.forward(1)
-    assert await reap(registry, PATIENCE, meter) == 1
+    assert await reap(registry, GRACE, meter) == 1
     assert await reason_of(registry) == Reason.WORKER_LOST
     assert meter.value("sfvopi_reaped_total", kind="worker_lost") == 1
     assert meter.value("sfvopi_calls_total", result="failed", reason="worker_lost") == 1
@@ -106,7 +106,7 @@ async def test_a_call_that_its_living_worker_no_longer_names_is_ended(
     for _ in range(20):
         clock.forward(1_000)
         await beat(registry)
-    assert await reap(registry, PATIENCE, meter) == 1
+    assert await reap(registry, GRACE, meter) == 1
     assert await reason_of(registry) == Reason.WORKER_LOST
 
 
@@ -119,7 +119,7 @@ async def test_a_call_that_was_taken_over_lives_on(registry: Registry, meter: Me
     for _ in range(30):
         clock.forward(1_000)
         await beat(registry, "c", worker_id="other")
-        await reap(registry, PATIENCE, meter)
+        await reap(registry, GRACE, meter)
     assert await reason_of(registry) == ""
 
 
@@ -130,9 +130,9 @@ async def test_nobody_is_ended_or_removed_before_workers_could_speak(
     await beat(registry)
     await attach_new(registry)
     clock.forward(60_000)
-    assert await reap(registry, PATIENCE, meter, is_settled=False) == 0
+    assert await reap(registry, GRACE, meter, is_settled=False) == 0
     await beat(registry, "c")
-    assert await reap(registry, PATIENCE, meter) == 0
+    assert await reap(registry, GRACE, meter) == 0
     assert await reason_of(registry) == ""
 
 
@@ -145,9 +145,9 @@ async def test_an_ended_call_behind_a_lapsed_slot_is_enqueued_again(
     await registry.move("c", CallEvent.END, {"reason": str(Reason.CALLER_HUNG_UP)})
     clock.forward(60_000)
     await beat(registry)
-    assert await reap(registry, PATIENCE, meter) == 1
+    assert await reap(registry, GRACE, meter) == 1
     assert await registry.outbox() == ["c"]
-    assert await reap(registry, PATIENCE, meter) == 0
+    assert await reap(registry, GRACE, meter) == 0
     assert meter.value("sfvopi_reaped_total", kind="already_ended") == 1
 
 
@@ -162,7 +162,7 @@ async def test_a_closed_call_that_a_late_heartbeat_named_only_gives_its_slot_bac
     await beat(registry, "c")  # the session had not quite ended
     clock.forward(LEASE_MS)
     await beat(registry)
-    await reap(registry, PATIENCE, meter)
+    await reap(registry, GRACE, meter)
     assert await registry.lapsed_slots() == []
     assert await registry.outbox() == []
 
@@ -174,7 +174,7 @@ async def test_a_slot_without_a_call_is_given_back(registry: Registry, meter: Me
     for call_id in ("nobody", "ringing"):
         await registry.reserve(call_id, 1_000)
     clock.forward(1_000)
-    await reap(registry, PATIENCE, meter)
+    await reap(registry, GRACE, meter)
     assert await registry.lapsed_slots() == []
 
 
@@ -183,10 +183,10 @@ async def test_a_worker_is_removed_after_ten_leases_and_not_before_its_calls(
 ) -> None:
     await beat(registry)
     await answer(registry)
-    clock.forward(LEASE_MS + PATIENCE.remove_after_ms)
-    assert await reap(registry, PATIENCE, meter) == 0  # its reservation waits for a minute
-    clock.forward(PATIENCE.attach_by_ms)
-    assert await reap(registry, PATIENCE, meter) == 2
+    clock.forward(LEASE_MS + GRACE.remove_after_ms)
+    assert await reap(registry, GRACE, meter) == 0  # its reservation waits for a minute
+    clock.forward(GRACE.attach_by_ms)
+    assert await reap(registry, GRACE, meter) == 2
     assert await registry.workers() == []
     assert meter.value("sfvopi_reaped_total", kind="worker") == 1
 
