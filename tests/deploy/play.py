@@ -49,6 +49,8 @@ class Play:
             await asyncio.sleep(2 * PAUSE_S)
         async with self._phase("the demo's call"):
             await self.stack.compose_beside("--profile", "demo", "run", "--rm", "-T", "--no-deps", "demo")
+        async with self._phase("an operator looks"):
+            await self.stack.compose_beside("exec", "-T", "gateway", "sfvopi", "workers")
         async with self._phase("workers 2 → 4"):
             await self.stack.scale(4)
             await self.until_serving(4)

@@ -32,7 +32,7 @@ def variables(model: type[FleetSettings]) -> set[str]:
     return {variable_of(field, name) for name, field in model.model_fields.items()}
 
 
-@pytest.mark.parametrize("service", ["gateway", "worker", "nginx"])
+@pytest.mark.parametrize("service", ["gateway", "worker"])
 def test_whoever_has_calls_is_given_longer_than_they_may_take(service: str) -> None:
     assert seconds(SERVICES[service]["stop_grace_period"]) > FleetSettings.model_fields["drain_deadline_s"].default
 
