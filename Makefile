@@ -4,22 +4,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
 
-<<<<<<< HEAD
 .PHONY: demo test test-slow test-deploy test-monitoring coverage lint soak fuzz chaos bench docs dashboards lock secrets clean help
-=======
-.PHONY: demo test test-slow test-deploy coverage lint soak fuzz chaos bench docs lock secrets clean help
->>>>>>> b-deploy
 help:
 	@echo "make demo [ARGS=--json]   place one call through a whole fleet on this machine"
 	@echo "make test                 lint, types and all tests but the slow ones"
 	@echo "make test-slow            tests of whole fleets that take half a minute each"
-<<<<<<< HEAD
 	@echo "make coverage             which lines the unit and contract tests reach"
 	@echo "make test-deploy          images and docker-compose.yml in a real engine, under calls; SETUP_ENGINE=1 installs one for it"
-=======
-	@echo "make test-deploy          images and docker-compose.yml in a real engine, under calls; SETUP_ENGINE=1 installs one for it"
-	@echo "make coverage             which lines the unit and contract tests reach"
->>>>>>> b-deploy
 	@echo "make soak [ARGS=--json]   200 calls that end in every possible way"
 	@echo "make fuzz [ARGS=--json]   100,000 hostile messages, and what they did"
 	@echo "make chaos [ARGS=--quick]  processes killed and frozen under calls, and what their callers noticed"
@@ -65,21 +56,12 @@ test: lint
 test-slow: $(VENV)/.ready
 	$(BIN)/pytest -m slow tests/fleet $(AGAIN) -m slow tests/fleet
 
-<<<<<<< HEAD
 # half as long again as without
 coverage: $(VENV)/.ready
 	$(BIN)/pytest -n 4 --dist loadgroup --cov --cov-report=term:skip-covered --cov-fail-under=85 tests/unit tests/contract
 
 test-deploy: $(VENV)/.ready
 	$(BIN)/python -m tests.deploy $(ARGS)
-=======
-test-deploy: $(VENV)/.ready
-	$(BIN)/python -m tests.deploy $(ARGS)
-
-# half as long again as without
-coverage: $(VENV)/.ready
-	$(BIN)/pytest -n 4 --dist loadgroup --cov --cov-report=term:skip-covered --cov-fail-under=85 tests/unit tests/contract
->>>>>>> b-deploy
 
 soak: $(VENV)/.ready
 	$(BIN)/python -m tests.fleet.soak $(ARGS)

@@ -4,7 +4,6 @@
 set -eu
 names=$(env | sed -n 's/^\(NGINX_[A-Z_]*\)=.*/${\1}/p' | tr '\n' ' ')
 envsubst "$names" < "$NGINX_TEMPLATE" > "$NGINX_RUN/nginx.conf"
-[ -e "$NGINX_RUN/nginx-access.jsonl" ] || ln -s /dev/stdout "$NGINX_RUN/nginx-access.jsonl"
 
 certificate=${CERTIFICATE:-}
 if [ -n "$certificate" ]; then
