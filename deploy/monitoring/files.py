@@ -13,7 +13,6 @@ from deploy.monitoring.recording import recordings
 
 DEPLOY = Path(__file__).parent.parent
 RUNBOOK = "docs/runbook.md"
-EVERY_S = 15  # rules are computed
 NAMES = {"sfvopi-fleet": "fleet", "sfvopi-calls": "call-experience"}
 NAMES |= {"sfvopi-workers": "worker-health", "sfvopi-business": "business"}
 MADE = "# Made by `make dashboards` from deploy/monitoring; change it there.\n"
@@ -34,7 +33,7 @@ def recording_rules(clock: Clock | None = None) -> dict[str, Any]:
     """What Prometheus is to compute, as its rule file has it."""
     clock = clock or Clock()
     rules = [{"record": each.name, "expr": each.expression} for each in recordings(clock)]
-    return {"groups": [{"name": "sfvopi-recorded", "interval": clock(EVERY_S), "rules": rules}]}
+    return {"groups": [{"name": "sfvopi-recorded", "rules": rules}]}
 
 
 def alert_rules(clock: Clock | None = None, runbook: str = RUNBOOK) -> dict[str, Any]:
@@ -48,7 +47,7 @@ def alert_rules(clock: Clock | None = None, runbook: str = RUNBOOK) -> dict[str,
         rule["labels"] = {"severity": each.severity}
         rule["annotations"] = {"summary": each.summary, "runbook_url": f"{runbook}#{each.name.lower()}"}
         rules.append(rule)
-    return {"groups": [{"name": "sfvopi-alerts", "interval": clock(EVERY_S), "rules": rules}]}
+    return {"groups": [{"name": "sfvopi-alerts", "rules": rules}]}
 
 
 def to_yaml(content: dict[str, Any]) -> str:
