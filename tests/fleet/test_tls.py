@@ -79,7 +79,7 @@ async def test_calls_over_tls_outlive_reloads_and_find_their_way_past_whoever_is
         await until_used(fleet, 2 * SLOTS)
         refused = await call(fleet, 9)
         assert (refused.outcome, refused.webhook_status) == (CallOutcome.REFUSED, 503), "both workers are full"
-        fleet.kill("gateway-1")
+        fleet.kill("gateway-2")
         reports = await asyncio.gather(*calls)
         assert [is_good(report, voice) for voice, report in enumerate(reports)] == [True] * 4, reports
         assert not sum(report.reconnects for report in reports), "neither the reload nor the dead gateway cut one"
