@@ -63,3 +63,10 @@ class Notebook:
             await self._registry.write_down(entries, figures)
         except RegistryAway:
             self._meter.count(REGISTRY_ERRORS)
+        except asyncio.CancelledError:  # we are to close, which writes what is left
+            for call_id, more in self._entries.items():
+                entries[call_id] += more
+            for call_id, known in self._figures.items():
+                figures[call_id].update(known)
+            self._entries, self._figures = entries, figures
+            raise

@@ -88,15 +88,15 @@ class StreamSocket:
             return False
         text = render_command(command)
         say = self._websocket.scope.get("state", {}).get("say")
-        if say is None or not say(text):  # a slow peer, or no server of ours
-            try:
+        try:
+            if say is None or not say(text):  # a slow peer, or no server of ours
                 async with asyncio.timeout(WRITE_DEADLINE_S):
                     await self._websocket.send_text(text)
-            except TimeoutError:
-                self.abort()
-                return False
-            except (WebSocketDisconnect, RuntimeError, OSError):
-                return False  # it ended meanwhile: `read` says so
+        except TimeoutError:
+            self.abort()
+            return False
+        except (WebSocketDisconnect, RuntimeError, OSError):
+            return False  # it ended meanwhile: `read` says so
         self.sent[command.wire_name] += 1
         self.bytes_sent += len(text)
         return True

@@ -5,8 +5,10 @@ from functools import cache
 
 
 def address_of(host: str, port: int) -> str:
-    """IP:port at which others reach a socket that listens there."""
+    """IP:port at which others reach a socket that listens there; empty if that cannot be found out."""
     host = _own_host() if host in ("0.0.0.0", "::") else host
+    if not host:
+        return ""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
@@ -18,4 +20,8 @@ def _own_host() -> str:
             probe.connect(("192.0.2.1", 9))  # sends nothing: only asks which address would be used
             return str(probe.getsockname()[0])
         except OSError:
-            return socket.gethostbyname(socket.gethostname())
+            pass
+    try:
+        return socket.gethostbyname(socket.gethostname())
+    except OSError:
+        return ""

@@ -74,11 +74,14 @@ class Connection:
                 answers: list[Any] = await pipe.execute(raise_on_error=False)
                 return answers
 
+        fault: RedisError | None = None
         for (script, where, told), answer in zip(runs, await self.ask(run), strict=True):
             if isinstance(answer, NoScriptError):
                 await self.run(script, where, *told)
             elif isinstance(answer, RedisError):
-                raise RegistryAway(f"Redis is away: {type(answer).__name__}") from answer
+                fault = answer  # of one; the others have been run, or are
+        if fault is not None:
+            raise RegistryAway(f"Redis is away: {type(fault).__name__}") from fault
 
     async def ask(self, question: Callable[[], Awaitable[T]]) -> T:
         """The answer to a question that is put through `redis`."""

@@ -49,7 +49,8 @@ T = TypeVar("T")
 
 PAGE = 500  # calls looked at in one step of retention
 AT_ONCE = 100  # scripts in one pipeline: their answers have to come within one timeout
-LIST_AFTER_S = 0.02
+LIST_AFTER_S, LIST_AGAIN_S = 0.02, 1.0
+MOST_UNLISTED = 10_000  # that many calls were answered while Redis was away
 PIECE = 16  # records read with one question: decoding them holds up the event loop for a millisecond or two
 
 
@@ -405,14 +406,18 @@ class RedisRegistry:
     def _list_soon(self, call_id: str, created_at_ms: int) -> None:
         """List a new call among the recent ones, with others that come meanwhile: a caller waits for what comes of his
         call, nobody for the list. If it is lost, the call's ending lists it."""
-        self._unlisted[call_id] = created_at_ms
+        if len(self._unlisted) < MOST_UNLISTED:
+            self._unlisted[call_id] = created_at_ms
         if self._listing is None or self._listing.done():
             self._listing = asyncio.create_task(self._list_later(), name="list calls")
 
     async def _list_later(self) -> None:
         while self._unlisted:
             await asyncio.sleep(LIST_AFTER_S)
+            waiting = len(self._unlisted)
             await self._list()
+            if len(self._unlisted) >= waiting:  # Redis is away
+                await asyncio.sleep(LIST_AGAIN_S)
 
     async def _list(self) -> None:
         """All calls that came through us: before anybody reads the list, and in the end."""
@@ -424,9 +429,10 @@ class RedisRegistry:
                 pipe.pexpire(keys.CALLS, keys.CALL_TTL_MS)
                 await pipe.execute()
 
-        if calls:
-            with contextlib.suppress(RegistryAway):
-                await self._ask(add)
+        if not calls:
+            return
+        with contextlib.suppress(RegistryAway):
+            await self._ask(add)
             for call_id in calls:
                 self._unlisted.pop(call_id, None)
 

@@ -245,7 +245,9 @@ class FleetSettings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         assert isinstance(dotenv_settings, DotEnvSettingsSource)
         assert isinstance(env_settings, EnvSettingsSource)
-        return init_settings, env_settings, dotenv_settings, SecretFiles(settings_cls, dotenv_settings)
+        # before the environment, where an empty line of .env counts as said; what is said twice they refuse
+        files = SecretFiles(settings_cls, dotenv_settings)
+        return init_settings, files, env_settings, dotenv_settings
 
     @field_validator("redis_url")
     @classmethod

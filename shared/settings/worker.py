@@ -96,7 +96,8 @@ class WorkerSettings(FleetSettings):
         le=200,
         multiple_of=10,
         validation_alias=env("SFVOPI_SEND_CHUNK_MS"),
-        description="Audio in one playAudio. Each costs the same, however long it is; a carrier may want shorter ones.",
+        description="Audio in one playAudio, at most half of the lead. Each costs the same, however long it is; "
+        "a carrier may want shorter ones.",
     )
 
     apology_wav: Path | None = Field(

@@ -233,7 +233,7 @@ LATE_FRAMES = Metric(
     "counter",
     "sfvopi_late_frames_total",
     "Pieces of audio that left for a caller 50 ms or more after the moment planned for them. A caller hears it from "
-    "SFVOPI_SEND_LEAD_MS on.",
+    "SFVOPI_SEND_LEAD_MS less SFVOPI_SEND_CHUNK_MS on.",
 )
 LOOP_LAG_SECONDS = Metric(
     "histogram",

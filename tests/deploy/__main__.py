@@ -14,6 +14,7 @@ import argparse
 import asyncio
 import json
 import os
+import signal
 import sys
 import tempfile
 import time
@@ -40,6 +41,7 @@ MOST_REFUSED = 0.1  # workers that start take both cores, and those that are lat
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line."""
     given = parse(argv)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # whoever is told to end cleans up first
     with tempfile.TemporaryDirectory(prefix="sfvopi-deploy-", ignore_cleanup_errors=True) as temporary:
         folder = Path(temporary)
         try:
@@ -96,11 +98,13 @@ async def play(
             after.leaked_slots, after.freed_s = await slots_left(stack)
             after.drift = (await stack.ask("fleet") or {}).get("drift")
         finally:
-            stack.keep_logs(folder / "logs")
-            stack.keep_logs(Path(given.keep_logs, "logs")) if given.keep_logs else None
-            at = time.monotonic()
-            stack.down()
-            scenes.seconds["down"] = round(time.monotonic() - at, 1)
+            try:
+                stack.keep_logs(folder / "logs")
+                stack.keep_logs(Path(given.keep_logs, "logs")) if given.keep_logs else None
+            finally:
+                at = time.monotonic()
+                stack.down()
+                scenes.seconds["down"] = round(time.monotonic() - at, 1)
     finally:
         await providers.end(0)
     results = [*load.results(scenes.seconds), after]

@@ -51,6 +51,7 @@ def images_of_others(
     names = {"PYTHON_IMAGE": f"{PREFIX}-python"} | {name: image_of(name) for name in wanted}
     try:
         make_python(engine, folder, names["PYTHON_IMAGE"])
+        try_one(engine, names["PYTHON_IMAGE"])
         for name in sorted(wanted):
             make(engine, folder, name, names["PYTHON_IMAGE"])
         yield names, ["grafana"]
@@ -58,6 +59,14 @@ def images_of_others(
         if not engine.is_ours:
             for image in names.values():
                 forget(engine, image)
+
+
+def try_one(engine: Engine, image: str) -> None:
+    """An engine may start where no container can. Raises `NoEngine`."""
+    try:
+        engine.docker("run", "--rm", "--network", "none", image, "true", within_s=60)
+    except CommandFailed as failed:
+        raise NoEngine(f"it runs, and no container does: {str(failed).splitlines()[-1]}") from None
 
 
 def image_of(variable: str) -> str:

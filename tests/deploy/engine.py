@@ -16,7 +16,7 @@ from pathlib import Path
 
 from tests.deploy.shell import CommandFailed, run, say
 
-PACKAGES = ("docker.io", "iptables", "debootstrap")
+PACKAGES = ("docker.io", "iptables", "iproute2", "debootstrap")
 PLUGINS = ("docker-compose", "docker-buildx")
 PLUGINS_FROM = "trixie"  # the first Debian that has Compose v2
 STARTS_WITHIN_S = 60
@@ -47,6 +47,8 @@ def engine(folder: Path, *, may_install: bool) -> Iterator[Engine]:
     """An engine with Compose v2. Raises `NoEngine`."""
     present = Engine(dict(os.environ), is_ours=False)
     why = missing(present)
+    if not why and os.geteuid():
+        raise NoEngine("the processes in its containers are killed from outside, which needs root")
     if not why:
         say(f"the engine that is here: {present.docker('version', '--format', '{{.Server.Version}}')}")
         yield present
@@ -97,7 +99,10 @@ def installed(names: tuple[str, ...]) -> Iterator[None]:
 @contextmanager
 def daemon(folder: Path) -> Iterator[Engine]:
     """dockerd with everything it keeps below `folder`."""
-    rules, forwards, links = run(["iptables-save"]), FORWARDING.read_text(), bridges()
+    try:
+        rules, forwards, links = run(["iptables-save"]), FORWARDING.read_text(), bridges()
+    except (CommandFailed, OSError) as failed:
+        raise NoEngine(f"this machine's network may not be changed: {failed}") from None
     socket, log = folder / "docker.sock", folder / "dockerd.log"
     argv = ["dockerd", "--data-root", folder / "data", "--exec-root", folder / "exec"]
     argv += ["--pidfile", folder / "docker.pid", "--host", f"unix://{socket}"]
@@ -126,10 +131,12 @@ def daemon(folder: Path) -> Iterator[Engine]:
             process.wait(60)
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
-        for bridge in bridges() - links:
-            run(["ip", "link", "delete", bridge])
+        with suppress(CommandFailed):
+            for bridge in bridges() - links:
+                run(["ip", "link", "delete", bridge])
         subprocess.run(["iptables-restore"], input=with_empty_tables(rules), text=True, check=False)
-        FORWARDING.write_text(forwards)
+        with suppress(OSError):  # it may be read-only, and then it is as it was
+            FORWARDING.write_text(forwards)
         for kept in ("data", "exec"):
             shutil.rmtree(folder / kept, ignore_errors=True)
 

@@ -78,7 +78,12 @@ class Stack:
         folder.mkdir(parents=True, exist_ok=True)
         for name, container in self.containers().items():
             done = subprocess.run(
-                ["docker", "logs", container["Id"]], env=self._env, capture_output=True, text=True, check=False
+                ["docker", "logs", container["Id"]],
+                env=self._env,
+                capture_output=True,
+                text=True,
+                check=False,
+                timeout=60,
             )
             (folder / f"{name}.log").write_text(done.stdout + done.stderr)
 

@@ -19,7 +19,7 @@ from shared.cli.fleet.environment import ROOT
 from tests.fakes.providers import FakeProviders
 from tests.fakes.tones import caller_speech, heard_voices
 
-pytestmark = pytest.mark.fleet
+pytestmark = [pytest.mark.fleet, pytest.mark.slow]
 
 SLOTS = 2
 

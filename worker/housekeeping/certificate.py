@@ -11,6 +11,7 @@ from cryptography import x509
 
 LOOK_S = 5.0
 LOOK_EVERY_S = 3600.0
+LOOK_AGAIN_S = 60.0  # nobody answered: the edge may not be up yet
 
 
 async def expires_at(wss_url: str) -> float | None:

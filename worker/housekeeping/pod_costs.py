@@ -42,10 +42,13 @@ class PodCosts:
         self._is_failing = False
 
     async def tell(self, views: Sequence[WorkerView], now_ms: int) -> int:
-        """Tell what has changed, the idlest first; returns how many pods were told. What fails waits for the next."""
+        """Tell what has changed; returns how many pods were told. What fails waits for the next round.
+
+        The busiest come first: a pod of which nothing was told counts as idle.
+        """
         costs = {view.record.worker_id: cost_of(view.used) for view in views if view.is_fresh(now_ms)}
         self._told = {pod: cost for pod, cost in self._told.items() if pod in costs}
-        changed = sorted((cost, pod) for pod, cost in costs.items() if self._told.get(pod) != cost)
+        changed = sorted(((cost, pod) for pod, cost in costs.items() if self._told.get(pod) != cost), reverse=True)
         told = 0
         for cost, pod in changed[:MOST_AT_ONCE]:
             try:

@@ -21,7 +21,7 @@ from shared.telemetry.health import Health
 from shared.telemetry.logs import get_logger
 from shared.telemetry.meter import Meter
 from shared.version import VERSION
-from worker.housekeeping.certificate import LOOK_EVERY_S, expires_at
+from worker.housekeeping.certificate import LOOK_AGAIN_S, LOOK_EVERY_S, expires_at
 from worker.housekeeping.jobs import apply_retention, close_records, end_what_rings_on, enqueue_lost_endings
 from worker.housekeeping.kubernetes import Kubernetes, KubernetesAway
 from worker.housekeeping.pod_costs import PodCosts
@@ -116,7 +116,8 @@ class Housekeeping:
                 began_at = time.monotonic()
                 offset_ms = await self._registry.sync_clock()
                 self.meter.observe(REGISTRY_SECONDS, time.monotonic() - began_at)
-                await self._registry.expose(here, round(self._settings.lease_s * 1000))
+                if here.address:
+                    await self._registry.expose(here, round(self._settings.lease_s * 1000))
             except RegistryAway as away:
                 self._watch.failed(away)
             else:
@@ -129,7 +130,7 @@ class Housekeeping:
         while True:
             until = await expires_at(self._settings.public_wss_url)
             self.meter.set(CERTIFICATE_EXPIRES_SECONDS, until or 0.0)
-            await asyncio.sleep(LOOK_EVERY_S)
+            await asyncio.sleep(LOOK_EVERY_S if until else LOOK_AGAIN_S)
 
     async def _tell_pod_costs(self, kubernetes: Kubernetes) -> None:
         costs = PodCosts(kubernetes)

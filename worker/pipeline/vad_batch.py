@@ -93,18 +93,20 @@ class Batch:
         self._waiting.pop(analyzer, None)
 
     def _run(self) -> None:
-        """Judge what waits, a stream's backlog too as far as there is time: else each window of it waits for a turn."""
+        """Judge what waits, a stream's backlog too as far as there is time: else each window of it waits for a turn.
+
+        Not beyond a change, which is announced before the next: a short word would begin and end unnoticed.
+        """
         loop, self._loop = self._loop, None
         until = time.monotonic() + TURN_S
-        while self._waiting:
-            self._judge_next()
-            if time.monotonic() >= until:
-                break
+        while self._waiting and not self._judge_next() and time.monotonic() < until:
+            pass
         if self._waiting and loop is not None:
             self._loop = loop
             loop.call_soon(self._run)
 
-    def _judge_next(self) -> None:
+    def _judge_next(self) -> bool:
+        """Of every stream that waits the oldest window; whether anybody began or ceased to speak."""
         analyzers = list(self._waiting)[:MAX_BATCH]
         windows = [analyzer.pending.popleft() for analyzer in analyzers]
         for analyzer in analyzers:
@@ -112,8 +114,9 @@ class Batch:
             if analyzer.pending:
                 self._waiting[analyzer] = None  # behind the others
         confidences = self.judge([analyzer.row for analyzer in analyzers], windows)
-        for analyzer, window, confidence in zip(analyzers, windows, confidences, strict=True):
-            analyzer.decide(window, confidence)
+        judged = zip(analyzers, windows, confidences, strict=True)
+        changes = [analyzer.decide(window, confidence) for analyzer, window, confidence in judged]
+        return any(changes)
 
     def judge(self, rows: list[int], windows: list[bytes]) -> list[float]:
         """How sure the model is that each of these windows, one per row, is speech; the rows' states move on."""
@@ -172,7 +175,7 @@ class BatchedVADAnalyzer(SharedSileroVADAnalyzer):
     @property
     def is_quiet(self) -> bool:
         """Nothing is louder than the line's noise, and was not for a while."""
-        return self._open_for <= 0 and self._vad_state is VADState.QUIET
+        return self._open_for <= 0 and self._vad_state is VADState.QUIET and not self.pending
 
     def hear(self, pcm: bytes) -> None:
         """Audio, in pieces of any length."""
@@ -201,12 +204,14 @@ class BatchedVADAnalyzer(SharedSileroVADAnalyzer):
         self.pending.append(window)
         self._batch.want(self)
 
-    def decide(self, window: bytes, confidence: float) -> None:
-        """The model's answer to the oldest window."""
+    def decide(self, window: bytes, confidence: float) -> bool:
+        """The model's answer to the oldest window; whether that is a change."""
         before, self._confidence = self._vad_state, confidence
         self._run_analyzer(window)
-        if self._vad_state is not before and self._vad_state in (VADState.SPEAKING, VADState.QUIET):
+        has_changed = self._vad_state is not before and self._vad_state in (VADState.SPEAKING, VADState.QUIET)
+        if has_changed:
             self._changed()
+        return has_changed
 
     def voice_confidence(self, buffer: bytes) -> float:
         """Called by the stock rules with the window that was just judged."""

@@ -1,6 +1,8 @@
 """One setting in a file such as .env: its line is replaced, all others stay as they are."""
 
+import os
 import re
+import shutil
 from pathlib import Path
 
 from shared.cli.faults import CliFault
@@ -11,7 +13,7 @@ def with_setting(text: str, name: str, value: str) -> str:
     line = f"{name}={value}"
     sets_it = re.compile(rf"[ \t]*(?:export[ \t]+)?{re.escape(name)}[ \t]*=")
     lines, is_set = [], False
-    for given in text.splitlines():
+    for given in text.removesuffix("\n").split("\n") if text else ():
         if not sets_it.match(given):
             lines.append(given)
         elif not is_set:
@@ -24,6 +26,10 @@ def write_setting(path: Path, name: str, value: str) -> None:
     """Set it in the file, which is made if there is none. Raises `CliFault`."""
     try:
         before = path.read_text() if path.exists() else ""
-        path.write_text(with_setting(before, name, value))
+        written = path.with_name(f"{path.name}.new")
+        written.write_text(with_setting(before, name, value))
+        if before:
+            shutil.copymode(path, written)
+        os.replace(written, path)  # at once: the file holds keys
     except (OSError, UnicodeDecodeError) as error:
         raise CliFault(f"cannot write {name}={value} to {path}: {error}") from None

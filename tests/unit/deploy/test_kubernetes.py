@@ -307,6 +307,7 @@ def test_every_pod_is_closed_but_for_the_ways_of_a_call(manifests: Manifests) ->
         ("sfvopi-edge", "sfvopi-worker", 9100),
         ("sfvopi-gateway", "sfvopi-worker", 9100),
     }
+    ways |= {("sfvopi-housekeeping", "sfvopi-edge", 8443)}  # which is open to everybody
     for policy in manifests.all("NetworkPolicy").values():
         if policy is not closed and "Egress" in policy["spec"]["policyTypes"]:
             (source,) = manifests.selected(policy["spec"]["podSelector"])
@@ -393,6 +394,7 @@ def test_every_process_is_scraped_where_it_shows_its_metrics() -> None:
     assert names == OURS.keys()
     scraped = {}
     for endpoint in monitor["spec"]["podMetricsEndpoints"]:
+        assert [rule["targetLabel"] for rule in endpoint["relabelings"]] == ["component", "process"]
         for name, container in as_written().containers():
             for port in container["ports"]:
                 if name in names and port["name"] == endpoint["port"]:

@@ -122,7 +122,7 @@ CASES = [
             f"sfvopi_draining_seconds{{{WORKER}}}": "0+60x80",
             f"sfvopi_drain_deadline_seconds{{{WORKER}}}": "3600x80",
         },
-        "62m",
+        "60m",
         "65m",
         "w1 drains for 1h 5m 0s, beyond its deadline.",
         OF_WORKER,

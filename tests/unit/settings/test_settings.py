@@ -34,6 +34,18 @@ def test_a_setting_is_a_variable_or_a_line_in_env_or_a_secret_in_a_file(
     assert (settings.max_call_s, settings.idle_s) == (60, 30)
 
 
+@pytest.mark.parametrize("where", ["environment", ".env"])
+def test_an_empty_line_hides_no_secret_in_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, where: str) -> None:
+    """Compose puts every line of .env into the containers' environment, as it is."""
+    (tmp_path / "key").write_text("from a file\n")
+    monkeypatch.setenv("SFVOPI_TOKEN_SECRETS_FILE", str(tmp_path / "key"))
+    if where == ".env":
+        (tmp_path / ".env").write_text("SFVOPI_TOKEN_SECRETS=\n")
+    else:
+        monkeypatch.setenv("SFVOPI_TOKEN_SECRETS", "")
+    assert WorkerSettings.read().token_keys == ["from a file"]
+
+
 def test_a_secret_that_is_given_twice_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("SFVOPI_TOKEN_SECRETS", "one")
     monkeypatch.setenv("SFVOPI_TOKEN_SECRETS_FILE", str(tmp_path / "two"))
