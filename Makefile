@@ -4,17 +4,21 @@ VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
 
-.PHONY: demo test test-slow coverage lint soak fuzz chaos bench docs lock clean help
+.PHONY: demo test test-slow test-deploy test-monitoring coverage lint soak fuzz chaos bench docs dashboards lock secrets clean help
 help:
 	@echo "make demo [ARGS=--json]   place one call through a whole fleet on this machine"
 	@echo "make test                 lint, types and all tests but the slow ones"
 	@echo "make test-slow            tests of whole fleets that take half a minute each"
 	@echo "make coverage             which lines the unit and contract tests reach"
+	@echo "make test-deploy          images and docker-compose.yml in a real engine, under calls; SETUP_ENGINE=1 installs one for it"
 	@echo "make soak [ARGS=--json]   200 calls that end in every possible way"
 	@echo "make fuzz [ARGS=--json]   100,000 hostile messages, and what they did"
 	@echo "make chaos [ARGS=--quick]  processes killed and frozen under calls, and what their callers noticed"
 	@echo "make bench [ARGS=--quick]  how many calls one core carries, beside the guide's application and a bare echo"
+	@echo "make test-monitoring      a real Prometheus watches a fleet that has a bad day: every panel moves, every alert fires"
 	@echo "make docs                 write the documents that are made from the code"
+	@echo "make dashboards           write Grafana's dashboards and Prometheus' rules, which are made from the catalogue"
+	@echo "make secrets              what docker-compose.yml reads below secrets/"
 	@echo "make lock                 pin requirements again after a change of pyproject.toml"
 
 $(VENV)/.ready: requirements.lock pyproject.toml
@@ -30,6 +34,8 @@ lock:
 	$(COMPILE) --universal --python-version 3.11 --extra dev -o requirements.lock
 	$(COMPILE) --python-version 3.13 --python-platform linux --extra gateway -o deploy/docker/gateway.lock
 	$(COMPILE) --python-version 3.13 --python-platform linux --extra worker -o deploy/docker/worker.lock
+	$(BIN)/uv pip compile --quiet --generate-hashes --no-emit-index-url --no-header --no-annotate \
+		--python-version 3.13 --python-platform linux --group build -o deploy/docker/build.lock
 
 demo: $(VENV)/.ready
 	@$(BIN)/sfvopi demo $(ARGS)
@@ -54,6 +60,9 @@ test-slow: $(VENV)/.ready
 coverage: $(VENV)/.ready
 	$(BIN)/pytest -n 4 --dist loadgroup --cov --cov-report=term:skip-covered --cov-fail-under=85 tests/unit tests/contract
 
+test-deploy: $(VENV)/.ready
+	$(BIN)/python -m tests.deploy $(ARGS)
+
 soak: $(VENV)/.ready
 	$(BIN)/python -m tests.fleet.soak $(ARGS)
 
@@ -66,10 +75,19 @@ chaos: $(VENV)/.ready
 bench: $(VENV)/.ready
 	@$(BIN)/python -m tests.bench $(ARGS)
 
+test-monitoring: $(VENV)/.ready
+	@$(BIN)/python -m tests.monitoring $(ARGS)
+
 docs: $(VENV)/.ready
 	$(BIN)/sfvopi settings --markdown > docs/settings.md
 	$(BIN)/sfvopi metrics --markdown > docs/metrics.md
 	$(BIN)/sfvopi doctor --markdown > docs/symptoms.md
+
+dashboards: $(VENV)/.ready
+	$(BIN)/python -m deploy.monitoring $(ARGS)
+
+secrets:
+	sh deploy/docker/secrets.sh
 
 clean:
 	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache

@@ -4,6 +4,7 @@ import sys
 
 from gateway.serving import run
 from shared.process.main import Program, run_process
+from shared.process.memory import freeze_what_stays
 from shared.process.signals import Signals
 from shared.registry import open_registry
 from shared.settings import GatewaySettings
@@ -20,6 +21,7 @@ examples:
 async def serve(settings: GatewaySettings, signals: Signals) -> None:
     """Until told to end."""
     registry = open_registry(settings.redis_url.get_secret_value(), settle_ms=settings.settle_ms)
+    freeze_what_stays()  # else every answer waits, now and then, while the collector walks through all libraries
     await run(settings, registry, signals)
 
 

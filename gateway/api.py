@@ -16,13 +16,17 @@ from shared.calls.timeline import TimelineEvent
 from shared.fleet.worker import Order, WorkerState, WorkerView
 from shared.process.access import may_use_api
 from shared.registry import Registry, RegistryAway, TimelineEntry
+from shared.registry.contract import Exposed
 from shared.registry.endings import end_call
+from shared.registry.settling import settling_ms
 from shared.sfvopi.errors import WebhookRejected
 from shared.telemetry.catalogue import CALLS, REGISTRY_ERRORS
 from shared.telemetry.logs import get_logger
 from shared.telemetry.meter import Meter
 
 MOST_CALLS = 1000
+FORGETFUL_MS = 10_000  # after Redis was started empty: slots are being told anew
+RETRY_SOON = {"Retry-After": "1"}
 
 Handler = Callable[[Request], Awaitable[Response]]
 
@@ -50,6 +54,8 @@ class Api:
             Route("/api/workers", self._guarded(self.workers)),
             Route("/api/workers/{worker_id}/drain", self._guarded(self.drain), methods=["POST"]),
             Route("/api/fleet", self._guarded(self.fleet)),
+            Route("/api/demand", self._guarded(self.demand)),
+            Route("/api/targets", self._guarded(self.targets)),
         ]
 
     def _guarded(self, handler: Handler) -> Handler:
@@ -63,7 +69,7 @@ class Api:
                 return _error(400, str(bad))
             except RegistryAway:
                 self._meter.count(REGISTRY_ERRORS)
-                return _error(503, "the registry is away", {"Retry-After": "1"})
+                return _error(503, "the registry is away", RETRY_SOON)
 
         return guarded
 
@@ -123,6 +129,29 @@ class Api:
         waiting = len(await self._registry.keep_line([], 0))
         return JSONResponse(fleet_of(await self._registry.workers(), self._registry.now_ms(), waiting))
 
+    async def demand(self, _: Request) -> Response:
+        """For autoscalers: how many calls want a worker. No figure rather than a wrong one, which would scale down."""
+        since_ms = await self._registry.since_ms()
+        now_ms = self._registry.now_ms()
+        if not since_ms or settling_ms(since_ms, FORGETFUL_MS, now_ms):
+            return _error(503, "the registry has just begun: not every worker has told of its calls", RETRY_SOON)
+        waiting = len(await self._registry.keep_line([], 0))
+        return JSONResponse({"calls": demand_of(await self._registry.workers(), now_ms, waiting)})
+
+    async def targets(self, _: Request) -> Response:
+        """Where Prometheus finds metrics. An error while the registry is away: it keeps what it knew."""
+        views, exposed = await self._registry.workers(), await self._registry.exposed()
+        return JSONResponse(targets_of(views, exposed, self._registry.now_ms()))
+
+
+def targets_of(views: list[WorkerView], exposed: list[Exposed], now_ms: int) -> list[dict[str, Any]]:
+    """Every process of the fleet that shows metrics, as Prometheus' HTTP service discovery wants it."""
+    workers = [Exposed("worker", v.record.worker_id, v.record.address) for v in views if v.is_fresh(now_ms)]
+    return [
+        {"targets": [each.address], "labels": {"component": each.component, "process": each.process_id}}
+        for each in [*exposed, *workers]
+    ]
+
 
 def fleet_of(views: list[WorkerView], now_ms: int, waiting: int) -> dict[str, int]:
     """The fleet in figures. `live_calls` counts calls that hold a slot; only serving workers offer capacity.
@@ -141,6 +170,15 @@ def fleet_of(views: list[WorkerView], now_ms: int, waiting: int) -> dict[str, in
         "drift": sum(view.record.drift for view in fresh),
         "waiting": waiting,
     }
+
+
+def demand_of(views: list[WorkerView], now_ms: int, waiting: int) -> int:
+    """How many calls want a worker now: all that have a slot, and those in line.
+
+    Those of draining workers as well: as one of them ends, another begins, and that one needs a serving worker. Without
+    them a fleet that scales down would take the calls it is letting finish for calls that nobody makes any more.
+    """
+    return sum(view.used for view in views if view.is_fresh(now_ms)) + waiting
 
 
 def _worker(view: WorkerView, now_ms: int) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """The gateway, put together: every part made once and handed what it needs; two apps and the side tasks."""
 
 import asyncio
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -27,11 +28,12 @@ from gateway.webhooks import Webhooks
 from shared.process.main import process_id
 from shared.process.tasks import SideTasks, sample_loop_lag
 from shared.registry import Registry, RegistryAway
+from shared.registry.contract import Exposed
 from shared.registry.settling import settling_ms
 from shared.settings import GatewaySettings, Numbers
 from shared.settings.gateway import MediaPath
 from shared.sfvopi.formats import AudioFormat, Codec
-from shared.telemetry.catalogue import CLOCK_OFFSET_SECONDS, REGISTRY_ERRORS
+from shared.telemetry.catalogue import CLOCK_OFFSET_SECONDS, DRAIN_DEADLINE_SECONDS, REGISTRY_ERRORS, REGISTRY_SECONDS
 from shared.telemetry.endpoints import health_routes
 from shared.telemetry.health import Health
 from shared.telemetry.logs import get_logger
@@ -56,6 +58,7 @@ class Gateway:
     settings: GatewaySettings
     public: Starlette
     internal: Starlette
+    metrics_address: str = ""
 
     def start_side_tasks(self) -> None:
         """Needs a running loop."""
@@ -73,9 +76,14 @@ class Gateway:
     async def beat(self) -> None:
         """Re-read the truth: the registry's time, the workers; do what waited for the registry."""
         self.streams.sample()
+        lease_ms = round(self.settings.lease_s * 1000)
         try:
+            began_at = time.monotonic()
             self.meter.set(CLOCK_OFFSET_SECONDS, await self.registry.sync_clock() / 1000)
-            gateways = await self.registry.gateway_heartbeat(self.gateway_id, round(self.settings.lease_s * 1000))
+            self.meter.observe(REGISTRY_SECONDS, time.monotonic() - began_at)
+            gateways = await self.registry.gateway_heartbeat(self.gateway_id, lease_ms)
+            if self.metrics_address:
+                await self.registry.expose(Exposed("gateway", self.gateway_id, self.metrics_address), lease_ms)
             await self.hangups.retry()
             await self._learn(gateways)
         except RegistryAway as away:
@@ -108,13 +116,17 @@ class Gateway:
         await self.registry.close()
 
 
-def build(settings: GatewaySettings, registry: Registry, *, public_port: int = 0) -> Gateway:
-    """A gateway over this registry. Raises `SettingsError` (numbers, prompt). `public_port`: the one listened on."""
+def build(settings: GatewaySettings, registry: Registry, *, public_port: int = 0, metrics_address: str = "") -> Gateway:
+    """A gateway over this registry. Raises `SettingsError` (numbers, prompt).
+
+    `public_port` is the one listened on, `metrics_address` (IP:port) where the internal one is to be found.
+    """
     numbers = Numbers.read(settings)
     warn_of_formats(numbers)
     gateway_id = process_id(settings.gateway_id)
     source = f"gateway:{gateway_id}"
     meter, health = Meter("gateway"), Health()
+    meter.set(DRAIN_DEADLINE_SECONDS, settings.drain_deadline_s)
     notebook = Notebook(registry, source, meter)
     hangups = Hangups(registry, notebook, meter)
     local = LocalAdmission(registry, notebook)
@@ -157,6 +169,7 @@ def build(settings: GatewaySettings, registry: Registry, *, public_port: int = 0
                 *api.routes(),
             ]
         ),
+        metrics_address=metrics_address,
     )
 
 

@@ -1,18 +1,22 @@
 """The two ends of a leg: the carrier's stream (we are its server) and the worker's (we are its client).
 
-Both receive and send frames as they are and raise `EndClosed` when the stream is over. Close codes are carried
-over; those that may not be sent are replaced by what fits.
+Both receive and send frames as they are and raise `EndClosed` when the stream is over. Nearly all frames are whole
+texts, fifty a second and call: these have a way of their own, without a queue or a task (`listen`, `say`). Close codes
+are carried over; those that may not be sent are replaced by what fits.
 """
 
 import asyncio
 import contextlib
 import socket
-from collections.abc import Mapping
-from typing import Protocol
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
+from websockets.frames import CTRL_OPCODES, Opcode
+from websockets.frames import Frame as WireFrame
+from websockets.protocol import Event, State
 
 from gateway.lane import Frame
 from shared.fleet.path import PATH_HEADER, RELAYED
@@ -57,8 +61,14 @@ class End(Protocol):
     async def receive(self) -> Frame:
         """The next frame. Raises `EndClosed`."""
 
+    def listen(self, hear: Callable[[Frame], None]) -> None:
+        """Give texts to `hear` as they are read, if nothing before them waits for `receive`. It must not raise."""
+
     async def send(self, frame: Frame) -> None:
         """Send a frame; waits while the peer does not read. Raises `EndClosed`."""
+
+    def say(self, frame: Frame) -> bool:
+        """Send a text at once; False if it has to be sent, or refused, by `send`. Not while a `send` is under way."""
 
     async def close(self, code: int, reason: str = "") -> None:
         """Close, whatever state it is in. Raises nothing, and takes a second at most."""
@@ -78,6 +88,20 @@ class CarrierEnd:
 
     def __init__(self, websocket: WebSocket) -> None:
         self._websocket = websocket
+        state: Mapping[str, Any] = websocket.scope.get("state", {})  # what our server offers beyond ASGI
+        self._listen, self._say = state.get("listen"), state.get("say")
+
+    def listen(self, hear: Callable[[Frame], None]) -> None:
+        if self._listen is not None:
+            self._listen(hear)
+
+    def say(self, frame: Frame) -> bool:
+        if self._say is None or not isinstance(frame, str):
+            return False
+        try:
+            return bool(self._say(frame))
+        except RuntimeError:  # the socket was cut in this very moment
+            return False
 
     async def receive(self) -> Frame:
         message = await self._websocket.receive()
@@ -103,17 +127,50 @@ class CarrierEnd:
                 await self._websocket.close(code, reason)
 
 
+class WorkerConnection(ClientConnection):
+    """A client's connection, which gives whole texts to who listens while nothing waits to be received."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.hear: Callable[[Frame], None] | None = None
+        self.waiting = 0  # messages that were not received yet
+
+    def process_event(self, event: Event) -> None:
+        if isinstance(event, WireFrame) and event.opcode not in CTRL_OPCODES:
+            if self.hear is not None and not self.waiting and (text := _whole_text(event)) is not None:
+                self.hear(text)
+                return
+            self.waiting += event.fin
+        super().process_event(event)
+
+    def say(self, text: str) -> bool:
+        """Send a text at once, unless the peer is slow or the stream is not open."""
+        if self.protocol.state is not State.OPEN or self.paused or self.transport.is_closing():
+            return False
+        self.protocol.send_text(text.encode())
+        self.send_data()
+        return True
+
+
 class WorkerEnd:
     """A stream to a worker, accepted by it. Made by `connect_worker`."""
 
-    def __init__(self, connection: ClientConnection) -> None:
+    def __init__(self, connection: WorkerConnection) -> None:
         self._connection = connection
 
     async def receive(self) -> Frame:
         try:
-            return await self._connection.recv()
+            frame = await self._connection.recv()
         except ConnectionClosed as closed:
             raise _ended(closed) from None
+        self._connection.waiting -= 1
+        return frame
+
+    def listen(self, hear: Callable[[Frame], None]) -> None:
+        self._connection.hear = hear
+
+    def say(self, frame: Frame) -> bool:
+        return isinstance(frame, str) and self._connection.say(frame)
 
     async def send(self, frame: Frame) -> None:
         try:
@@ -144,10 +201,11 @@ async def connect_worker(address: str, token: str, headers: Mapping[str, str]) -
     return WorkerEnd(connection)
 
 
-async def _open(address: str, token: str, headers: Mapping[str, str]) -> ClientConnection:
-    return await connect(
+async def _open(address: str, token: str, headers: Mapping[str, str]) -> WorkerConnection:
+    connection = await connect(
         f"ws://{address}/ws/{token}",
         sock=await _connect_tcp(address),
+        create_connection=WorkerConnection,
         additional_headers={**headers, PATH_HEADER: RELAYED},
         user_agent_header=None,
         compression=None,
@@ -159,6 +217,8 @@ async def _open(address: str, token: str, headers: Mapping[str, str]) -> ClientC
         max_size=MAX_MESSAGE_BYTES,
         write_limit=WRITE_BUFFER_BYTES,
     )
+    assert isinstance(connection, WorkerConnection)
+    return connection
 
 
 async def _connect_tcp(address: str) -> socket.socket:
@@ -187,6 +247,16 @@ def headers_to_pass(headers: Mapping[str, str]) -> dict[str, str]:
         and len(value) <= LONGEST_HEADER
     }
     return dict(list(passed.items())[:MOST_HEADERS])
+
+
+def _whole_text(frame: WireFrame) -> str | None:
+    """The text of a frame that is a message by itself; None: it is another one, or broken."""
+    if frame.opcode is not Opcode.TEXT or not frame.fin:
+        return None
+    try:
+        return bytes(frame.data).decode()
+    except UnicodeDecodeError:
+        return None
 
 
 def _ended(closed: ConnectionClosed) -> EndClosed:

@@ -93,7 +93,7 @@ class Holding:
             raise
         finally:
             held_s = asyncio.get_running_loop().time() - began_at
-            self._meter.observe(HOLD_SECONDS, held_s, result=result)
+            self._meter.observe(HOLD_SECONDS, held_s, call_id=caller.call_id, result=result)
             self._notebook.figures(caller.call_id, **{HOLD_SECONDS.figure: round(held_s, 3)})
             self._log.info("held", call_id=caller.call_id, result=result, held_s=round(held_s, 1))
 

@@ -1,8 +1,9 @@
 """Frames on their way from one end of a leg to the other: in order, unparsed, and never late.
 
-Normally a lane is empty: what comes in goes out in the same tick. When the far end does not take frames, sound
-that has waited for 200 ms is dropped, oldest first, since late sound is worse than lost sound. All else (`start`,
-`dtmf`, `clearAudio`, checkpoints …) is kept in order; when that alone outgrows the lane, the far end is lost.
+Normally a lane is empty: what comes in goes out in the same tick, straight to the far end, if that takes it (`next`).
+When it does not, sound that has waited for 200 ms is dropped, oldest first, since late sound is worse than lost sound.
+All else (`start`, `dtmf`, `clearAudio`, checkpoints …) is kept in order; when that alone outgrows the lane, the far end
+is lost.
 A lane without a far end (`hold`) keeps the newest 3 s of sound for the next one (`go_on`).
 Time is a parameter of `put` and `take`; only `next` waits.
 """
@@ -53,6 +54,7 @@ class Lane:
         self._changed = asyncio.Event()
         self._is_finished = False
         self._max_age_s = MAX_AGE_S
+        self._straight: Callable[[Frame], bool] | None = None  # while somebody waits for a frame
 
     def __len__(self) -> int:
         return len(self._frames)
@@ -64,6 +66,8 @@ class Lane:
 
     def put(self, frame: Frame, now: float) -> None:
         """Add a frame. Raises `LaneOverflow`."""
+        if self._straight is not None and not self._frames and self._straight(frame):
+            return
         self._number += 1
         self._frames[self._number] = (now, frame)
         self._bytes += len(frame) + FRAME_OVERHEAD_BYTES
@@ -101,13 +105,21 @@ class Lane:
         self._is_finished = True
         self._changed.set()
 
-    async def next(self) -> Frame | None:
-        """Wait for the next frame; None when the lane is finished and empty."""
+    async def next(self, straight: Callable[[Frame], bool] | None = None) -> Frame | None:
+        """Wait for the next frame; None when the lane is finished and empty.
+
+        Meanwhile whatever comes is offered to `straight` first, which says whether it took it: no frame of ours is then
+        on its way, so none is overtaken, and no task has to wake for it.
+        """
         while (frame := self.take(self._clock())) is None:
             if self._is_finished:
                 return None
             self._changed.clear()
-            await self._changed.wait()
+            self._straight = straight
+            try:
+                await self._changed.wait()
+            finally:
+                self._straight = None
         return frame
 
     def _drop_late(self, now: float) -> None:

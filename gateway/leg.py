@@ -1,7 +1,9 @@
 """A leg: the gateway's end of a relayed stream. It owns the carrier's socket and is attached to a worker.
 
-Theory of operation. Each direction is a lane between two tasks: one reads, one writes. The leg is over when either
-end is; what is in the lane still goes out, then the other end is closed with the same code.
+Theory of operation. Each direction is a lane between two tasks: one reads, one writes. What an end hears it puts into
+the lane there and then, and an empty lane gives it to the other end there and then: the tasks wake only for what is not
+that simple. The leg is over when either end is; what is in the lane still goes out, then the other end is closed with
+the same code.
 
 A worker that dies ends no call: it is cut off, another one is attached, is shown the carrier's `start`, and the two
 go on. The carrier's frames are read all the while, so its lane outlives workers; a worker's own lane dies with it,
@@ -85,10 +87,10 @@ class Leg:
     def is_cut(self) -> bool:
         return self._cut.done()
 
-    def cut(self, code: int) -> None:
+    def cut(self, code: int, reason: str = "") -> None:
         """End the leg from outside, at once."""
         if not self._cut.done():
-            self._cut.set_result(LegEnd(Side.GATEWAY, code))
+            self._cut.set_result(LegEnd(Side.GATEWAY, code, reason))
 
     async def run(
         self,
@@ -103,7 +105,7 @@ class Leg:
         """
         to_worker = self._lane("to_worker")
         self._is_held = worker is None
-        hearing = self._task("from_carrier", _read(carrier, to_worker, Side.CARRIER, self._hear))
+        hearing = self._task("from_carrier", self._read(carrier, to_worker, Side.CARRIER, self._hear))
         ended = LegEnd(Side.GATEWAY, CloseCode.GOING_AWAY)
         try:
             last: Frame | None = None
@@ -155,7 +157,7 @@ class Leg:
     ) -> LegEnd:
         """Until either end is over; the carrier is read on. `first` goes to the worker before all else."""
         to_carrier = self._lane("to_carrier")
-        speaking = self._task("from_worker", _read(worker, to_carrier, Side.WORKER))
+        speaking = self._task("from_worker", self._read(worker, to_carrier, Side.WORKER))
         readers = [hearing, speaking]
         writers = {  # by the side whose frames they send on
             Side.CARRIER: self._task("of_carrier", _write(to_worker, worker, first)),
@@ -209,34 +211,36 @@ class Leg:
         self.has_begun.set()
         return not self._is_held
 
+    async def _read(
+        self, source: End, lane: Lane, side: Side, takes: Callable[[Frame], bool] = lambda _: True
+    ) -> LegEnd:
+        """Put what an end says into its lane, until it is over."""
+
+        def hear(frame: Frame) -> None:
+            try:
+                if takes(frame):
+                    lane.put(frame, self._now())
+            except LaneOverflow:
+                self.cut(CloseCode.INTERNAL, "the other side takes no frames")
+
+        source.listen(hear)
+        try:
+            while True:
+                hear(await source.receive())
+        except EndClosed as closed:
+            return LegEnd(side, closed.code, closed.reason)
+        finally:
+            lane.finish()
+
     def _task(self, name: str, work: Coroutine[Any, Any, T]) -> "asyncio.Task[T]":
         return asyncio.create_task(work, name=f"leg:{self.call_id}:{name}")
-
-
-def _take_all(_: Frame) -> bool:
-    return True
-
-
-async def _read(source: End, lane: Lane, side: Side, takes: Callable[[Frame], bool] = _take_all) -> LegEnd:
-    clock = asyncio.get_running_loop().time
-    try:
-        while True:
-            frame = await source.receive()
-            if takes(frame):
-                lane.put(frame, clock())
-    except EndClosed as closed:
-        return LegEnd(side, closed.code, closed.reason)
-    except LaneOverflow:
-        return LegEnd(Side.GATEWAY, CloseCode.INTERNAL, "the other side takes no frames")
-    finally:
-        lane.finish()
 
 
 async def _write(lane: Lane, target: End, first: Frame | None = None) -> None:
     try:
         if first is not None:
             await target.send(first)
-        while (frame := await lane.next()) is not None:
+        while (frame := await lane.next(target.say)) is not None:
             await target.send(frame)
     except EndClosed:
         return  # its reader knows, and says how

@@ -12,6 +12,7 @@ import resource
 
 from gateway.app import Gateway, build
 from shared.process.activation import inherited_sockets
+from shared.process.own_address import address_of
 from shared.process.server import Server, listen_for, serve
 from shared.process.signals import Signals
 from shared.registry import Registry
@@ -31,11 +32,12 @@ async def run(settings: GatewaySettings, registry: Registry, signals: Signals) -
     handed = inherited_sockets()
     outer = handed.get("public") or listen_for("SFVOPI_GATEWAY_PORT", settings.host, settings.port)
     with contextlib.closing(outer) as public_socket:
-        gateway = build(settings, registry, public_port=public_socket.getsockname()[1])
         inner = handed.get("internal") or listen_for(
             "SFVOPI_GATEWAY_INTERNAL_PORT", settings.internal_host, settings.internal_port
         )
         with contextlib.closing(inner):
+            where = address_of(*inner.getsockname()[:2])
+            gateway = build(settings, registry, public_port=public_socket.getsockname()[1], metrics_address=where)
             await gateway.beat()
             gateway.start_side_tasks()
             most = connections_within(settings.most_connections, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
@@ -58,7 +60,7 @@ async def run(settings: GatewaySettings, registry: Registry, signals: Signals) -
                 most_connections=most,
             )
             await signals.draining.wait()
-            gateway.health.draining = True
+            gateway.health.begin_draining()
             if "public" in handed:
                 public.stop_accepting()
             if "internal" in handed:

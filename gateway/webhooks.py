@@ -3,6 +3,7 @@
 With webhook secrets set, only `/webhook/<secret>/…` exists. Whatever is asked, the answer comes soon and is JSON.
 """
 
+import asyncio
 import hmac
 import time
 from collections.abc import Mapping, Sequence
@@ -114,11 +115,8 @@ class Webhooks:
         admitted = await self._admission.admit(webhook, is_fallback=name == "fallback")
         took_s = time.perf_counter() - began
         result = _RESULTS[admitted.verdict]
-        self._meter.count(ADMISSIONS, result=admitted.verdict)
-        if admitted.verdict in (Verdict.REGISTRY_AWAY, Verdict.PLACED_LOCALLY):
-            self._meter.count(REGISTRY_ERRORS)
-        self._write_down(name, webhook, admitted, took_s)
-        self._log.info("call asked for", webhook=name, call_id=webhook.call_uuid, verdict=admitted.verdict)
+        # in the next round of the loop, when the answer is on its way
+        asyncio.get_running_loop().call_soon(self._write_down, name, webhook, admitted, took_s)
         if admitted.answer is None:
             status, message = _REFUSALS[admitted.verdict]
             headers = RETRY_AFTER if status == 503 else {}
@@ -126,11 +124,15 @@ class Webhooks:
         return result, stream_json(admitted.answer)
 
     def _write_down(self, name: str, webhook: AnswerWebhook, admitted: Admitted, took_s: float) -> None:
+        self._log.info("call asked for", webhook=name, call_id=webhook.call_uuid, verdict=admitted.verdict)
+        self._meter.count(ADMISSIONS, result=admitted.verdict)
+        if admitted.verdict in (Verdict.REGISTRY_AWAY, Verdict.PLACED_LOCALLY):
+            self._meter.count(REGISTRY_ERRORS)
         call_id, took_ms = webhook.call_uuid, round(took_s * 1000, 1)
         write = self._notebook.write
         write(call_id, TimelineEvent.WEBHOOK, webhook=name, result=admitted.verdict, ms=took_ms)
         if admitted.verdict is Verdict.RESERVED:
-            self._meter.observe(ANSWER_SECONDS, took_s)
+            self._meter.observe(ANSWER_SECONDS, took_s, call_id=call_id)
             self._notebook.figures(call_id, answer_ms=took_ms)
             write(call_id, TimelineEvent.RESERVED, worker_id=admitted.worker_id)
         elif not admitted.verdict.is_placed and admitted.verdict is not Verdict.HELD:

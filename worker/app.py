@@ -2,9 +2,7 @@
 
 import asyncio
 import contextlib
-import socket
 from collections.abc import Callable
-from functools import cache
 from typing import Any, Self
 
 from shared.calls.outcome import Reason
@@ -12,12 +10,19 @@ from shared.calls.record import CallRecord, own_number
 from shared.fleet.address import is_worker_address
 from shared.fleet.worker import WorkerRecord, WorkerState
 from shared.process.main import process_id
+from shared.process.own_address import address_of
 from shared.process.server import Server, listen_for, serve
 from shared.process.tasks import SideTasks, sample_loop_lag
 from shared.registry.contract import Registry, RegistryAway
 from shared.registry.settling import settling_ms
 from shared.settings import Numbers, SettingsError, WorkerSettings
-from shared.telemetry.catalogue import SMART_TURN_WAIT_SECONDS, SMART_TURNS_UNDECIDED
+from shared.settings.numbers import NumberPlan
+from shared.telemetry.catalogue import (
+    DRAIN_DEADLINE_SECONDS,
+    SMART_TURN_WAIT_SECONDS,
+    SMART_TURNS_UNDECIDED,
+    VAD_SECONDS,
+)
 from shared.telemetry.health import Health
 from shared.telemetry.logs import get_logger
 from shared.telemetry.meter import Meter
@@ -30,6 +35,7 @@ from worker.leaving import Leaving
 from worker.observing import CallWatch
 from worker.pipeline.services.current import use_settings
 from worker.pipeline.turn import tell_waits
+from worker.pipeline.vad import take_spent_s
 from worker.prompts import APOLOGY, Prompt
 from worker.rehearsal import Rehearsed, rehearse
 from worker.resumption import CheckpointStore
@@ -54,12 +60,13 @@ class WorkerApp:
         self.settings = settings
         self.registry = registry
         self.worker_id = process_id(settings.worker_id)
-        self.meter = Meter("worker")
+        self._numbers = Numbers.read(settings)
+        self.meter = Meter("worker", self._numbers.groups_of_bots)
+        self.meter.set(DRAIN_DEADLINE_SECONDS, settings.drain_deadline_s)
         self.health = Health()
         self.sessions = Sessions(settings.calls_per_worker)
         self.rehearsals: list[Rehearsed] = []
         self.server: Server | None = None
-        self._numbers = Numbers.read(settings)
         self._load_bot = load_bot or BotLoader().load  # raises BotNotFound
         self._bots: dict[str, Bot] = {}
         self._workplace = Workplace(
@@ -168,9 +175,7 @@ class WorkerApp:
         """IP:port at which streams reach this worker."""
         if self.settings.address or self.server is None:
             return self.settings.address
-        host = _own_address() if self.server.host in ("0.0.0.0", "::") else self.server.host
-        host = f"[{host}]" if ":" in host else host
-        return f"{host}:{self.server.port}"
+        return address_of(self.server.host, self.server.port)
 
     def _check_address(self) -> None:
         if not is_worker_address(self.address, self.settings.own_networks):
@@ -202,6 +207,7 @@ class WorkerApp:
     def _describe_now(self) -> WorkerRecord:
         self._standing.measure()
         self._leaving.measure()
+        self.meter.count(VAD_SECONDS, take_spent_s())
         return self.describe()
 
     def _open_streams(self) -> int:
@@ -244,23 +250,40 @@ class WorkerApp:
 
         Such a one is imported in a thread, for an import can take seconds in which no call would be heard.
         """
-        name = record.bot or self._numbers.plan_for(own_number(record)).bot
+        name = record.bot or self._plan_of(record).bot
         if name not in self._bots:
             self._bots[name] = await asyncio.to_thread(self._load_bot, name)
         return self._bots[name]
+
+    def _plan_of(self, record: CallRecord) -> NumberPlan:
+        """What the bots file says of the call's number, the one of ours."""
+        return self._numbers.plan_for(own_number(record))
+
+    def _labels_of(self, record: CallRecord) -> dict[str, str]:
+        plan = self._plan_of(record)
+        return {
+            "bot": self.meter.name_of("bot", record.bot or plan.bot),
+            "number_group": self.meter.name_of("number_group", plan.group),
+        }
 
     # -- sessions
 
     def _open_session(self, record: CallRecord) -> Session:
         settings = self.settings
         watch = CallWatch(
-            self.meter, self.registry.now_ms, f"worker:{self.worker_id}", transcripts=settings.transcripts
+            self.meter,
+            self.registry.now_ms,
+            f"worker:{self.worker_id}",
+            transcripts=settings.transcripts,
+            call_id=record.call_id,
+            whose=self._labels_of(record),
         )
         stream = CallStream(
             record.call_id,
             record.format,
             watch,
             send_lead_s=settings.send_lead_ms / 1000,
+            send_chunk_ms=settings.send_chunk_ms,
             hold_s=settings.reconnect_window_s,
             clears=CLEARS_OF_A_SESSION * max(0, record.attachments - 1),
             bot=record.bot,
@@ -284,25 +307,14 @@ class WorkerApp:
             self._log.exception("session failed", call_id=session.record.call_id)
             session.end(Reason.BOT_ERROR, "the session failed")
         finally:
+            ending = session.ending
+            told = ending.reason if ending is not None and not ending.is_handover else None
             if session.ending is not None and session.ending.is_handover:
                 await self._link.note(session.record.call_id, session.stream.watch)
             elif session.ending is not None:
                 await self._link.tell_ended(session, session.ending)
             self.sessions.remove(session)
-
-
-@cache
-def _own_address() -> str:
-    """This machine's own address, for a worker that listens on all of them (as in a container).
-
-    Looked up once, before the first call: every heartbeat tells it, and a name server may take its time.
-    """
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.connect(("192.0.2.1", 9))  # sends nothing: only asks which address would be used
-            return str(probe.getsockname()[0])
-        except OSError:
-            return socket.gethostbyname(socket.gethostname())
+            session.stream.watch.session_ended(told, session.age_s)
 
 
 def _read_apology(settings: WorkerSettings) -> Prompt:

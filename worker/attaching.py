@@ -183,7 +183,7 @@ class Attaching:
         session.attached_at_ms = moved.record.epoch or self._registry.now_ms()
         if record.answered_at_ms and record.attachments == 0:
             attach_s = max(0, self._registry.now_ms() - record.answered_at_ms) / 1000
-            self._meter.observe(ATTACH_SECONDS, attach_s)
+            self._meter.observe(ATTACH_SECONDS, attach_s, call_id=token.call_id)
             session.stream.watch.add_figure(ATTACH_SECONDS.figure, attach_s * 1000)
         return session
 

@@ -19,7 +19,7 @@ from shared.fleet.worker import Heard, WorkerRecord
 from shared.registry.contract import Registry, RegistryAway
 from shared.registry.endings import end_call
 from shared.settings import WorkerSettings
-from shared.telemetry.catalogue import CALLS, CLOCK_OFFSET_SECONDS, REGISTRY_ERRORS
+from shared.telemetry.catalogue import CALLS, CLOCK_OFFSET_SECONDS, REGISTRY_ERRORS, REGISTRY_SECONDS
 from shared.telemetry.health import Health
 from shared.telemetry.logs import get_logger
 from shared.telemetry.meter import Meter
@@ -82,7 +82,9 @@ class FleetLink:
         """One heartbeat: this worker, its calls, its clock. False if the registry is away."""
         self._soon.clear()
         try:
+            began_at = time.monotonic()
             offset_ms = await self._registry.sync_clock()
+            self._meter.observe(REGISTRY_SECONDS, time.monotonic() - began_at)
             lease_ms = round(self._settings.lease_s * 1000)
             live = [session.record.call_id for session in self._sessions.all() if not session.is_recorded]
             heard = await self._registry.heartbeat(self._describe(), live, lease_ms)
@@ -118,8 +120,14 @@ class FleetLink:
 
     async def _look_at_calls(self) -> None:
         """Truth: a hangup that no nudge told us of, an attachment elsewhere."""
+        epochs = {call_id: self._epoch_of(call_id) for call_id in self._sessions.call_ids}
+        try:
+            records = await self._registry.get_many(list(epochs))
+        except RegistryAway:
+            self._meter.count(REGISTRY_ERRORS)
+            return
         # all at once: one after the other, a slow registry would keep the next heartbeat waiting past the lease
-        await asyncio.gather(*(self._look_at(call_id) for call_id in self._sessions.call_ids))
+        await asyncio.gather(*map(self._judge, epochs, records, epochs.values()))
 
     async def look_after_sleep(self) -> None:
         """A side task: when this process has slept past its lease, its sessions wait with what they say for this."""
@@ -133,15 +141,26 @@ class FleetLink:
 
     async def _look_at(self, call_id: str) -> bool:
         """False if the registry is away."""
-        session = self._sessions.get(call_id)
-        if session is None or session.ending is not None:
+        epoch = self._epoch_of(call_id)
+        if epoch is None:
             return True
-        epoch = session.record.epoch
         try:
             record = await self._registry.get(call_id)
         except RegistryAway:
             self._meter.count(REGISTRY_ERRORS)
             return False
+        return await self._judge(call_id, record, epoch)
+
+    def _epoch_of(self, call_id: str) -> int | None:
+        """Of our attachment; None if the call ends here anyway."""
+        session = self._sessions.get(call_id)
+        return session.record.epoch if session is not None and session.ending is None else None
+
+    async def _judge(self, call_id: str, record: CallRecord | None, epoch: int | None) -> bool:
+        """What follows from the record, asked for when ours was of that epoch. False if the registry is away."""
+        session = self._sessions.get(call_id)
+        if session is None or session.ending is not None or epoch is None:
+            return True
         if record is None:
             return await self._restore(session)
         if not record.is_over:

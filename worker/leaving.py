@@ -52,7 +52,8 @@ class Leaving:
 
     def begin(self) -> None:
         """From now on no new call is taken."""
-        self._health.draining = self._sessions.is_draining = True
+        self._health.begin_draining()
+        self._sessions.is_draining = True
 
     async def drain(self) -> None:
         """No new calls; returns when the last one has ended or was moved, or at the deadline."""

@@ -6,7 +6,7 @@ Texts and digits enter the timeline only when transcripts are on.
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from shared.calls.outcome import RESULT_OF, Reason
@@ -15,25 +15,42 @@ from shared.registry.contract import TimelineEntry
 from shared.sfvopi.errors import DropReason
 from shared.telemetry.catalogue import (
     BARGE_IN_SECONDS,
+    BOT_CALLS,
+    BOT_SECONDS,
     CALL_SECONDS,
+    EARLY_HANGUPS,
     FIRST_AUDIO_SECONDS,
     FRAME_LATENESS_SECONDS,
     FRAMES_DROPPED,
+    LATE_FRAMES,
+    OTHER,
     PROVIDER_ERRORS,
     TURN_SECONDS,
+    Metric,
 )
 from shared.telemetry.meter import Meter
 from worker.providers import Failure, Providers
 from worker.turns import Turn, Turns
 
 MAX_ENTRIES = 1000  # kept for a registry that is away
+LATE_S = 0.05  # from then on a frame is counted as late
+EARLY_S = 10.0  # who leaves sooner, without an answer, did not like what he heard, or heard nothing
+LEFT = frozenset({Reason.CALLER_HUNG_UP, Reason.STREAM_CLOSED})
+NOBODYS = {"bot": OTHER[0], "number_group": OTHER[0]}
 
 
 class CallWatch:
     """The eyes on one call."""
 
     def __init__(
-        self, meter: Meter, now_ms: Callable[[], int], source: str = "worker", *, transcripts: bool = False
+        self,
+        meter: Meter,
+        now_ms: Callable[[], int],
+        source: str = "worker",
+        *,
+        transcripts: bool = False,
+        call_id: str = "",
+        whose: Mapping[str, str] = NOBODYS,
     ) -> None:
         self.providers = Providers()
         self.last_activity_at = time.monotonic()
@@ -46,6 +63,8 @@ class CallWatch:
         self._now_ms = now_ms
         self._source = source
         self._transcripts = transcripts
+        self._call_id = call_id
+        self._whose = whose  # bot and number group, as labels
         self._entries: list[TimelineEntry] = []
         self._began_at = time.monotonic()
         self._started_at: float | None = None
@@ -61,6 +80,9 @@ class CallWatch:
         self._is_figured = False
         self._is_ended = False
         self._added: dict[str, float] = {}
+
+    def _observe(self, metric: Metric, seconds: float, **labels: str) -> None:
+        self._meter.observe(metric, seconds, call_id=self._call_id, **labels)
 
     # -- timeline
 
@@ -101,9 +123,11 @@ class CallWatch:
         """A chunk left for the caller, so late against the moment that was planned for it."""
         self.last_activity_at = now
         self._worst_lateness_s = max(self._worst_lateness_s, late_s)
+        if late_s >= LATE_S:
+            self._meter.count(LATE_FRAMES)
         if self._first_audio_s is None and self._started_at is not None:
             self._first_audio_s = now - self._started_at
-            self._meter.observe(FIRST_AUDIO_SECONDS, self._first_audio_s)
+            self._observe(FIRST_AUDIO_SECONDS, self._first_audio_s)
             self.note(TimelineEvent.FIRST_AUDIO, ms=_ms(self._first_audio_s))
         turn = self.turns.bot_heard(now)
         if turn is not None:
@@ -111,9 +135,9 @@ class CallWatch:
 
     def _turn_ended(self, turn: Turn) -> None:
         self._turn_totals.append(turn.total_s)
-        self._meter.observe(TURN_SECONDS, turn.total_s, stage="total")
+        self._observe(TURN_SECONDS, turn.total_s, stage="total")
         for stage, seconds in turn.stages.items():
-            self._meter.observe(TURN_SECONDS, seconds, stage=stage)
+            self._observe(TURN_SECONDS, seconds, stage=stage)
         stages = {f"{stage}_ms": _ms(seconds) for stage, seconds in turn.stages.items()}
         self.note(TimelineEvent.TURN, **stages, total_ms=_ms(turn.total_s))
 
@@ -124,7 +148,7 @@ class CallWatch:
             self.note(TimelineEvent.INTERRUPTED)
             return
         self._barge_ins.append(after_s)
-        self._meter.observe(BARGE_IN_SECONDS, after_s)
+        self._observe(BARGE_IN_SECONDS, after_s)
         self.note(TimelineEvent.INTERRUPTED, ms=_ms(after_s))
 
     def clear_acknowledged(self, sequence_number: int) -> None:
@@ -181,7 +205,20 @@ class CallWatch:
         self._meter.count(PROVIDER_ERRORS, provider=failure.provider, fault=failure.fault)
         self.note(TimelineEvent.PROVIDER_ERROR, provider=failure.provider, fault=failure.fault)
 
+    def used(self, metric: Metric, amount: float, **labels: str) -> None:
+        """A provider was used: counted for the call's bot and number group."""
+        self._meter.count(metric, amount, **labels, **self._whose)
+
     # -- the end
+
+    def session_ended(self, reason: Reason | None, age_s: float) -> None:
+        """Once; None: the call goes on elsewhere. `age_s` is the whole call's."""
+        self._meter.count(BOT_SECONDS, time.monotonic() - self._began_at, **self._whose)
+        if reason is None:
+            return
+        self._meter.count(BOT_CALLS, 1, result=RESULT_OF[reason], **self._whose)
+        if reason in LEFT and age_s < EARLY_S and not self._turn_totals:
+            self._meter.count(EARLY_HANGUPS, 1, **self._whose)
 
     def add_figure(self, name: str, value: float) -> None:
         """A figure that was taken elsewhere."""
@@ -198,9 +235,9 @@ class CallWatch:
         if not self._is_figured:
             self._is_figured = True
             self.bot_stopped()
-            self._meter.observe(CALL_SECONDS, session_s)
+            self._observe(CALL_SECONDS, session_s)
             if self._first_audio_s is not None:
-                self._meter.observe(FRAME_LATENESS_SECONDS, self._worst_lateness_s)
+                self._observe(FRAME_LATENESS_SECONDS, self._worst_lateness_s)
         figures: dict[str, float] = {
             **self._added,
             CALL_SECONDS.figure: round(session_s, 3),

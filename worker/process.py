@@ -7,10 +7,10 @@ from typing import Any
 
 from shared.process.beats import Beats
 from shared.process.main import Program, run_process
+from shared.process.memory import freeze_what_stays
 from shared.process.signals import Signals
 from shared.registry import open_registry
 from shared.settings import WorkerSettings
-from worker.memory import freeze_what_stays
 from worker.tls import new_event_loop
 
 EXAMPLES = """\

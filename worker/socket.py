@@ -87,14 +87,16 @@ class StreamSocket:
         if not self.is_open:
             return False
         text = render_command(command)
+        say = self._websocket.scope.get("state", {}).get("say")
         try:
-            async with asyncio.timeout(WRITE_DEADLINE_S):
-                await self._websocket.send_text(text)
+            if say is None or not say(text):  # a slow peer, or no server of ours
+                async with asyncio.timeout(WRITE_DEADLINE_S):
+                    await self._websocket.send_text(text)
         except TimeoutError:
             self.abort()
             return False
         except (WebSocketDisconnect, RuntimeError, OSError):
-            return False  # it ended meanwhile: `events` says so
+            return False  # it ended meanwhile: `read` says so
         self.sent[command.wire_name] += 1
         self.bytes_sent += len(text)
         return True

@@ -1,6 +1,7 @@
 """The bot's mouth: audio to the carrier at the pace of speech, a little ahead of it, and taken back at once.
 
-The lead is what the carrier holds of ours: a late moment shorter than it is not heard. Whoever waits here for
+The lead is what the carrier holds of ours when a chunk has gone, so a late moment is not heard that is shorter than the
+lead without a chunk; which is why a chunk is never longer than half of it. Whoever waits here for
 the time of a chunk finds out, when a clear came meanwhile, that the chunk is stale.
 """
 
@@ -16,18 +17,21 @@ from worker.observing import CallWatch
 if TYPE_CHECKING:
     from worker.stream import CallStream
 
-CHUNK_MS = 40
 LAST_CHECKPOINT = "end_of_speech"  # ours, asked for before the stream is closed
+SHORTEST_MS = 20  # of a chunk: what carriers themselves send
 PATIENCE_S = 1.0  # for the carrier to have played what, by our estimate, it has
 
 
 class Speaker:
     """Says audio on a call's stream. One per session: clear numbers go on over all sockets."""
 
-    def __init__(self, stream: "CallStream", watch: CallWatch, lead_s: float, clears: int = 0) -> None:
+    def __init__(
+        self, stream: "CallStream", watch: CallWatch, lead_s: float, chunk_ms: int = 100, clears: int = 0
+    ) -> None:
+        self.chunk_ms = min(chunk_ms, max(SHORTEST_MS, round(lead_s * 500) // 10 * 10))
         self._stream = stream
         self._watch = watch
-        self._ahead_s = max(0.0, lead_s - CHUNK_MS / 1000)  # may be unplayed when the next chunk goes
+        self._ahead_s = max(0.0, lead_s - self.chunk_ms / 1000)  # may be unplayed when the next chunk goes
         self._playout = Playout()
         self._generation = 0  # grows with every clear
         self._clears = clears  # sent before, by an earlier session of this call
@@ -36,7 +40,7 @@ class Speaker:
     @property
     def chunk_bytes(self) -> int:
         """Bytes of one chunk of 16-bit PCM."""
-        return self._stream.format.sample_rate * CHUNK_MS // 1000 * 2
+        return self._stream.format.sample_rate * self.chunk_ms // 1000 * 2
 
     @property
     def quiet_at(self) -> float:

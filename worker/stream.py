@@ -42,6 +42,7 @@ class CallStream:
         watch: CallWatch,
         *,
         send_lead_s: float = 0.2,
+        send_chunk_ms: int = 100,
         hold_s: float = 10,
         clears: int = 0,
         bot: str = "",
@@ -49,7 +50,7 @@ class CallStream:
         self.call_id = call_id
         self.format = format
         self.watch = watch
-        self.speaker = Speaker(self, watch, send_lead_s, clears)
+        self.speaker = Speaker(self, watch, send_lead_s, send_chunk_ms, clears)
         self.hearing = Hearing(self.checkpoint, lambda: self.speaker.quiet_at)
         self.hold_s = hold_s  # how long the stream may be detached before the call ends
         self.is_rehearsal = False

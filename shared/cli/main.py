@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from shared.cli import calls, metrics_list, settings_list
+from shared.cli.bench.command import bench_app
 from shared.cli.call import EPILOG, call
 from shared.cli.demo.command import demo
 from shared.cli.doctor.command import doctor
@@ -50,6 +51,7 @@ app.command(short_help="Run a fleet on this machine, for real calls.")(up)
 app.command(short_help="Replace every process of the fleet that runs here, under its calls.")(restart)
 app.command(short_help="Check this machine and its settings; where to look for a symptom.")(doctor)
 app.command(short_help="Place one call, as the carrier would, against any answer URL.", epilog=EPILOG)(call)
+app.add_typer(bench_app, name="bench", short_help="How many calls of your bot does this machine carry?")
 app.add_typer(calls.calls_app, name="calls", short_help="List calls, or show one with its timeline.")
 app.command(short_help="Show what was on the wire of one call.")(calls.wire)
 app.command(short_help="List workers: state, calls, capacity.")(calls.workers)

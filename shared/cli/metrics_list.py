@@ -7,7 +7,7 @@ import typer
 from shared.cli.faults import reported
 from shared.cli.reach import JsonOption
 from shared.cli.terminal import show, show_json, show_table
-from shared.telemetry.catalogue import BUILD, CATALOGUE, Metric
+from shared.telemetry.catalogue import BUILD, CATALOGUE, NAMED_BY_BOTS_FILE, Metric
 
 SHORT_SET = 4  # label values that fit into a cell; longer sets have a table of their own
 
@@ -43,7 +43,8 @@ def as_markdown() -> str:
         "port (a worker: of its one port); scrape every process. A process that has nothing to say of a metric leaves",
         "it at 0 or without samples. Times are in seconds. No label ever holds a call id or a number: what belongs to",
         "one call stands in its record, under the name in the last column (`sfvopi calls show CALL`). Labels with many",
-        "values are spelled out below.",
+        "values are spelled out below; `bot` and `number_group` are names of the bots file (`SFVOPI_BOTS`) or `other`.",
+        "In OpenMetrics, histograms name a call of each bucket (an exemplar, which is not a label).",
         "",
         "| metric | kind | labels | meaning | figure of a call |",
         "| --- | --- | --- | --- | --- |",
@@ -62,7 +63,8 @@ def as_markdown() -> str:
 def _row(metric: Metric) -> str:
     long = dict(_long_labels(metric))
     labels = "; ".join(
-        f"`{label}`" if label in long else f"`{label}`: {_listed(values)}" for label, values in metric.labels
+        f"`{label}`" if label in long or label in NAMED_BY_BOTS_FILE else f"`{label}`: {_listed(values)}"
+        for label, values in metric.labels
     )
     if metric is BUILD:
         labels = ", ".join(f"`{label}`" for label in _labels(metric))

@@ -16,9 +16,11 @@ import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
-from websockets.frames import Frame
+from websockets.frames import apply_mask  # type: ignore[attr-defined]  # in C where there is a compiled one
 from websockets.http11 import Request as Upgrade
+from websockets.protocol import State
 
+from shared.process.frames import WHOLE_TEXT, bounds, text_frame
 from shared.settings import SettingsError
 
 MAX_MESSAGE_BYTES = 64 * 1024
@@ -74,7 +76,9 @@ class StreamProtocol(WebSocketsSansIOProtocol):
     of them than a call can have. Others on this loop do not notice, and nothing is kept for the flood.
     `scope["state"]["abort"]` cuts it: a closing handshake with a dead peer would wait for ever. Who gives a function to
     `scope["state"]["listen"]` is called with each text as it is read, once what waits for `receive` has been received:
-    no queue, no other task, and no pause in the reading of the socket, for each of them.
+    no queue, no other task, and no pause in the reading of the socket, for each of them. `scope["state"]["say"]` sends
+    a text at once, unless the peer is slow or the stream closes. Whole texts, nearly all of the traffic, are read and
+    written here; every other frame, and what is out of order, is the business of `websockets`.
     """
 
     def __init__(self, *args: Any, **options: Any) -> None:
@@ -85,6 +89,9 @@ class StreamProtocol(WebSocketsSansIOProtocol):
         self._is_held = False
         self._listener: Callable[[str], None] | None = None
         self._hear: Callable[[str], None] | None = None  # the same, when its turn has come
+        self._piece = b""  # in work
+        self._knows_frames = False  # each piece continues behind `_rest`, which begins with a frame
+        self._rest = b""
 
     def listen(self, listener: Callable[[str], None]) -> None:
         """Give texts to this function, which must not wait and must not raise."""
@@ -92,29 +99,66 @@ class StreamProtocol(WebSocketsSansIOProtocol):
         if self.queue.empty():
             self._hear = listener
 
-    def handle_text(self, event: Frame) -> None:
-        if self._hear is None or not event.fin or self.close_sent or not self.queue.empty():
-            super().handle_text(event)
-            return
+    def say(self, text: str) -> bool:
+        """Send a text at once; False if it has to be sent, or refused, by `send`."""
+        if self.close_sent or self.disconnected or not self.writable.is_set() or self.conn.state is not State.OPEN:
+            return False
+        self.transport.write(text_frame(text))
+        return True
+
+    def _read_frames(self, data: bytes) -> None:
+        """Frame by frame: texts to who listens, all else to the protocol."""
+        if self._rest:
+            data = self._rest + data
+        at, length = 0, len(data)
+        while at < length:
+            payload, end = bounds(data, at)
+            if end > length or not end:
+                break
+            if end < 0:
+                self._knows_frames = False
+                super().data_received(data[at:])
+                return
+            if data[at] != WHOLE_TEXT or not self._hear_text(data, payload, end):
+                super().data_received(data[at:end])
+                if self.transport.is_closing():
+                    return
+            at = end
+        self._rest = data[at:]
+
+    def _hear_text(self, data: bytes, payload: int, end: int) -> bool:
+        """False if it is not for the listener: nobody listens yet, it is out of order, or no text at all."""
+        if self._hear is None or self.frames or self.close_sent or self.conn.close_rcvd is not None:
+            return False
+        if not self.queue.empty():
+            return False
         try:
-            text = bytes(event.data).decode()
+            text = str(apply_mask(data[payload:end], data[payload - 4 : payload]), "utf-8")
         except UnicodeDecodeError:
-            super().handle_text(event)  # which closes the stream with the right code
-            return
+            return False
+        self._budget -= 1
         self._hear(text)
+        return True
 
     def data_received(self, data: bytes) -> None:
-        self._pieces.extend(data[at : at + PIECE_BYTES] for at in range(0, len(data), PIECE_BYTES))
+        if len(data) <= PIECE_BYTES:
+            self._pieces.append(data)
+        else:
+            self._pieces.extend(data[at : at + PIECE_BYTES] for at in range(0, len(data), PIECE_BYTES))
         if not self._is_held:
             self._read_piece()
 
     def _read_piece(self) -> None:
-        self._is_held = False
+        was_held, self._is_held = self._is_held, False
         if self.transport.is_closing():
             self._pieces.clear()
             return
         if self._pieces:
-            super().data_received(self._pieces.popleft())
+            self._piece = self._pieces.popleft()
+            if self._knows_frames:
+                self._read_frames(self._piece)
+            else:
+                super().data_received(self._piece)
         if self.conn.handshake_exc is not None and not self.transport.is_closing():
             # too many headers, or too long ones: uvicorn does not ask, and the socket would stay for ever
             self.transport.write(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
@@ -124,15 +168,16 @@ class StreamProtocol(WebSocketsSansIOProtocol):
             self._is_held = True
             self.transport.pause_reading()
             self.loop.call_later(wait_s, self._read_piece)
-        elif not self.read_paused and not self.transport.is_closing():
+        elif was_held and not self.read_paused and not self.transport.is_closing():
             self.transport.resume_reading()
 
     def _overdrawn_s(self) -> float:
         """How long until this peer may bring more frames."""
         now = self.loop.time()
-        self._budget = min(FRAMES_AT_ONCE, self._budget + (now - self._refilled_at) * FRAMES_PER_S)
+        budget = self._budget + (now - self._refilled_at) * FRAMES_PER_S
+        self._budget = FRAMES_AT_ONCE if budget > FRAMES_AT_ONCE else budget
         self._refilled_at = now
-        return min(LONGEST_HOLD_S, max(0.0, -self._budget / FRAMES_PER_S))
+        return 0.0 if budget >= 0 else min(LONGEST_HOLD_S, -budget / FRAMES_PER_S)
 
     def handle_events(self) -> None:
         self._budget -= len(self.conn.events)
@@ -158,6 +203,9 @@ class StreamProtocol(WebSocketsSansIOProtocol):
         if scope is not None:
             scope["state"]["abort"] = self.transport.abort
             scope["state"]["listen"] = self.listen
+            scope["state"]["say"] = self.say
+            # where the request has ended, a frame begins with what comes next
+            self._knows_frames = self._piece.endswith(b"\r\n\r\n")
 
     async def send(self, message: Any) -> None:
         await super().send(message)

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from redis.asyncio import Redis
 from redis.commands.core import AsyncScript
-from redis.exceptions import RedisError
+from redis.exceptions import NoScriptError, RedisError
 from redis.exceptions import TimeoutError as RedisTimeout
 
 from shared.registry.address import RedisAddress, close_pool
@@ -20,8 +20,11 @@ from shared.registry.contract import RegistryAway
 from shared.registry.scripts import Scripts
 
 T = TypeVar("T")
+Run = tuple[AsyncScript, Sequence[str], Sequence[object]]
+"""A script, its keys and its arguments."""
 
 SILENT_FOR_S = 0.2  # after an answer that did not come: nobody else waits for one meanwhile
+HAS_CLOSED = "the handler is closed"
 SILENCE_S = 5.0  # a listener that hears nothing for so long asks whether anybody is there
 
 
@@ -61,12 +64,34 @@ class Connection:
         """Run a script on these keys, with these arguments."""
         return await self.ask(lambda: script(keys=list(where), args=[str(value) for value in told]))
 
+    async def run_all(self, runs: Sequence[Run]) -> None:
+        """Run scripts in one round trip, whatever they return; one that Redis does not know is run once more, alone."""
+
+        async def run() -> list[Any]:
+            async with self.redis.pipeline(transaction=False) as pipe:
+                for script, where, told in runs:
+                    pipe.evalsha(script.sha, len(where), *where, *map(str, told))
+                answers: list[Any] = await pipe.execute(raise_on_error=False)
+                return answers
+
+        fault: RedisError | None = None
+        for (script, where, told), answer in zip(runs, await self.ask(run), strict=True):
+            if isinstance(answer, NoScriptError):
+                await self.run(script, where, *told)
+            elif isinstance(answer, RedisError):
+                fault = answer  # of one; the others have been run, or are
+        if fault is not None:
+            raise RegistryAway(f"Redis is away: {type(fault).__name__}") from fault
+
     async def ask(self, question: Callable[[], Awaitable[T]]) -> T:
         """The answer to a question that is put through `redis`."""
         self._check_open()
         self._check_answers()
         try:
-            async with asyncio.timeout(self._wait_s):
+            if self._room.locked():  # a deadline costs as much as all the rest of this
+                async with asyncio.timeout(self._wait_s):
+                    await self._room.acquire()
+            else:
                 await self._room.acquire()
         except TimeoutError:
             raise RegistryAway(f"no connection to Redis was free within {self._wait_s:g} s") from None
@@ -76,7 +101,8 @@ class Connection:
         except RedisTimeout as error:
             self._silent_until = time.monotonic() + SILENT_FOR_S
             raise RegistryAway("Redis does not answer") from error
-        except (RedisError, OSError, UnicodeError) as error:
+        except (RedisError, OSError, UnicodeError, RuntimeError) as error:
+            raise_if_ours(error)
             raise RegistryAway(f"Redis is away: {type(error).__name__}") from error
         finally:
             self._room.release()
@@ -97,7 +123,8 @@ class Connection:
                 elif heard is None:
                     await listener.ping()
                 has_asked = heard is None
-        except (RedisError, OSError, UnicodeError) as error:
+        except (RedisError, OSError, UnicodeError, RuntimeError) as error:
+            raise_if_ours(error)
             raise RegistryAway(f"Redis is away: {type(error).__name__}") from error
         finally:
             await listener.aclose()  # type: ignore[no-untyped-call]
@@ -115,3 +142,9 @@ class Connection:
     def _check_open(self) -> None:
         if self._is_closed:
             raise RegistryAway("the registry was closed")
+
+
+def raise_if_ours(error: Exception) -> None:
+    """A RuntimeError is a fault of ours, unless uvloop says with it that the peer had closed before we wrote."""
+    if isinstance(error, RuntimeError) and HAS_CLOSED not in str(error):
+        raise error

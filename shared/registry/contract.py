@@ -43,6 +43,14 @@ class Reservation:
     expires_at_ms: int
 
 
+class Exposed(NamedTuple):
+    """A process beside the workers that shows its metrics: gateway or housekeeping, its id, IP:port."""
+
+    component: str
+    process_id: str
+    address: str
+
+
 class Place(NamedTuple):
     """A place in the line of callers who wait for a slot, since then."""
 
@@ -105,6 +113,12 @@ class Registry(Protocol):
 
     async def gateway_heartbeat(self, gateway_id: str, lease_ms: int) -> int:
         """Renew a gateway's lease; returns how many gateways have one."""
+
+    async def expose(self, process: Exposed, lease_ms: int) -> None:
+        """For so long this process' metrics are to be found there."""
+
+    async def exposed(self) -> list[Exposed]:
+        """Who has said so lately, in order. Workers are not among them: they say where they are themselves."""
 
     async def since_ms(self) -> int:
         """Since when calls are remembered: a worker's first heartbeat after a start without data; 0 before that."""
@@ -175,6 +189,9 @@ class Registry(Protocol):
     async def get(self, call_id: str) -> CallRecord | None:
         """The call's record, or None."""
 
+    async def get_many(self, call_ids: Sequence[str]) -> list[CallRecord | None]:
+        """`get` of each, in their order, at a fraction of the cost; not all of one moment."""
+
     async def move(
         self, call_id: str, event: CallEvent, changes: Mapping[str, Any], *, fence: int | None = None
     ) -> Moved:
@@ -209,6 +226,11 @@ class Registry(Protocol):
 
     async def note(self, call_id: str, entries: Sequence[TimelineEntry]) -> None:
         """Append to the call's timeline (kept to the newest `TIMELINE_ENTRIES`)."""
+
+    async def write_down(
+        self, entries: Mapping[str, Sequence[TimelineEntry]], figures: Mapping[str, Mapping[str, float]]
+    ) -> None:
+        """`note` for these calls, and `patch` of their figures, in as few round trips as possible."""
 
     async def timeline(self, call_id: str, after: int = 0) -> list[TimelineEntry]:
         """The call's timeline from entry number `after` on (0: all)."""

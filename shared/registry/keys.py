@@ -21,6 +21,7 @@ CALLS = f"{FLEET}:calls"  # zset: call_id, when it was first heard of
 ORDERS = f"{FLEET}:orders"  # hash: worker_id → what it was asked to do, and which start of it
 RECONNECTS = f"{FLEET}:reconnects"  # string: the carrier was seen to bring a lost stream again
 GATEWAYS = f"{FLEET}:gateways"  # zset: gateway_id, when its lease ends
+EXPOSED = f"{FLEET}:exposed"  # zset: JSON of component, id and address of a process with metrics, when its lease ends
 SINCE = f"{FLEET}:since"  # string: when the first heartbeat came after Redis was started empty (ms)
 OUTBOX = f"{FLEET}:outbox"  # zset: call_id, when it ended
 

@@ -15,6 +15,7 @@ from shared.fleet.worker import Heard, Order, WorkerRecord, WorkerView
 from shared.registry.contract import (
     LINE_TOPIC,
     TIMELINE_ENTRIES,
+    Exposed,
     LapsedSlot,
     Moved,
     Place,
@@ -28,10 +29,12 @@ from shared.registry.slots import Slots
 from shared.registry.stored import (
     as_known,
     decode_entries,
+    decode_exposed,
     decode_order,
     decode_record,
     encode_changes,
     encode_entry,
+    encode_exposed,
     encode_order,
     encode_record,
 )
@@ -47,6 +50,7 @@ class MemoryRegistry:
         self._slots = Slots()
         self._orders: dict[str, str] = {}
         self._reconnects = False
+        self._exposed: dict[str, int] = {}
         self._line = Line()
         self._calls: dict[str, dict[str, str]] = {}
         self._created: dict[str, int] = {}  # the index of calls: id → when it was first heard of
@@ -82,6 +86,14 @@ class MemoryRegistry:
     async def gateway_heartbeat(self, gateway_id: str, lease_ms: int) -> int:
         self._check()
         return self._slots.beat_gateway(gateway_id, self.now_ms(), self.now_ms() + lease_ms)
+
+    async def expose(self, process: Exposed, lease_ms: int) -> None:
+        self._check()
+        self._exposed[encode_exposed(process)] = self.now_ms() + lease_ms
+
+    async def exposed(self) -> list[Exposed]:
+        self._check()
+        return decode_exposed(stored for stored, until_ms in self._exposed.items() if self.now_ms() < until_ms)
 
     async def since_ms(self) -> int:
         self._check()
@@ -150,6 +162,9 @@ class MemoryRegistry:
         self._check()
         return decode_record(call_id, self._calls.get(call_id, {}))
 
+    async def get_many(self, call_ids: Sequence[str]) -> list[CallRecord | None]:
+        return [await self.get(call_id) for call_id in call_ids]
+
     async def move(
         self, call_id: str, event: CallEvent, changes: Mapping[str, Any], *, fence: int | None = None
     ) -> Moved:
@@ -215,6 +230,14 @@ class MemoryRegistry:
         kept += [encode_entry(entry) for entry in entries]
         del kept[:-TIMELINE_ENTRIES]
         self._noted[call_id] = self._noted.get(call_id, 0) + len(entries)
+
+    async def write_down(
+        self, entries: Mapping[str, Sequence[TimelineEntry]], figures: Mapping[str, Mapping[str, float]]
+    ) -> None:
+        for call_id, lines in entries.items():
+            await self.note(call_id, lines)
+        for call_id, values in figures.items():
+            await self.patch(call_id, {"figures": values})
 
     async def timeline(self, call_id: str, after: int = 0) -> list[TimelineEntry]:
         self._check()

@@ -4,6 +4,8 @@ Policy stays in Python: scripts are told the time, the moves of an event, the en
 made before the first command; a command that is not answered in time is `RegistryAway`, and none is repeated.
 """
 
+import asyncio
+import contextlib
 import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, TypeVar, cast
@@ -13,11 +15,12 @@ from shared.calls.state import MOVES, CallEvent, CallState
 from shared.fleet.worker import Heard, Order, WorkerRecord, WorkerState, WorkerView
 from shared.registry import keys
 from shared.registry.address import RedisAddress, parse_address
-from shared.registry.connection import Connection
+from shared.registry.connection import Connection, Run
 from shared.registry.contract import (
     LINE_KEPT_MS,
     LINE_TOPIC,
     TIMELINE_ENTRIES,
+    Exposed,
     LapsedSlot,
     Moved,
     Place,
@@ -30,11 +33,13 @@ from shared.registry.slots import FORGOTTEN_AFTER_MS
 from shared.registry.stored import (
     as_known,
     decode_entries,
+    decode_exposed,
     decode_order,
     decode_record,
     decode_worker,
     encode_changes,
     encode_entry,
+    encode_exposed,
     encode_order,
     encode_record,
     encode_worker,
@@ -43,6 +48,10 @@ from shared.registry.stored import (
 T = TypeVar("T")
 
 PAGE = 500  # calls looked at in one step of retention
+AT_ONCE = 100  # scripts in one pipeline: their answers have to come within one timeout
+LIST_AFTER_S, LIST_AGAIN_S = 0.02, 1.0
+MOST_UNLISTED = 10_000  # that many calls were answered while Redis was away
+PIECE = 16  # records read with one question: decoding them holds up the event loop for a millisecond or two
 
 
 class RedisRegistry:
@@ -70,6 +79,8 @@ class RedisRegistry:
             wait_s=wait_s,
             max_connections=max_connections,
         )
+        self._unlisted: dict[str, int] = {}  # new calls, and when they were created
+        self._listing: asyncio.Task[None] | None = None
         self._redis = self._connection.redis
         self._scripts = self._connection.scripts
         self._ask = self._connection.ask
@@ -128,6 +139,22 @@ class RedisRegistry:
         now_ms = self.now_ms()
         told = (gateway_id, now_ms, now_ms + int(lease_ms), keys.FLEET_TTL_MS)
         return int(await self._run(self._scripts.gateway_heartbeat, [keys.GATEWAYS], *told))
+
+    async def expose(self, process: Exposed, lease_ms: int) -> None:
+        now_ms = self.now_ms()
+
+        async def add() -> None:
+            async with self._redis.pipeline(transaction=False) as pipe:
+                pipe.zadd(keys.EXPOSED, {encode_exposed(process): now_ms + int(lease_ms)})
+                pipe.zremrangebyscore(keys.EXPOSED, "-inf", now_ms)
+                pipe.pexpire(keys.EXPOSED, keys.FLEET_TTL_MS)
+                await pipe.execute()
+
+        await self._ask(add)
+
+    async def exposed(self) -> list[Exposed]:
+        now_ms = self.now_ms()
+        return decode_exposed(await self._ask(lambda: self._redis.zrangebyscore(keys.EXPOSED, f"({now_ms}", "+inf")))
 
     async def since_ms(self) -> int:
         return int(await self._ask(lambda: _as_awaitable(self._redis.get(keys.SINCE))) or 0)
@@ -231,6 +258,16 @@ class RedisRegistry:
     async def get(self, call_id: str) -> CallRecord | None:
         return decode_record(call_id, await self._ask(lambda: _as_awaitable(self._redis.hgetall(keys.record(call_id)))))
 
+    async def get_many(self, call_ids: Sequence[str]) -> list[CallRecord | None]:
+        found: list[CallRecord | None] = []
+        for at in range(0, len(call_ids), PIECE):
+            piece = call_ids[at : at + PIECE]
+            pipe = self._redis.pipeline(transaction=False)
+            for call_id in piece:
+                pipe.hgetall(keys.record(call_id))
+            found += map(decode_record, piece, await self._ask(pipe.execute))
+        return found
+
     async def move(
         self, call_id: str, event: CallEvent, changes: Mapping[str, Any], *, fence: int | None = None
     ) -> Moved:
@@ -249,7 +286,7 @@ class RedisRegistry:
         )
         state = as_known(CallState, before, CallState.NONE)
         if moved and state is CallState.NONE:
-            await self._index(call_id, now_ms)
+            self._list_soon(call_id, now_ms)
         return Moved(bool(moved), state, decode_record(call_id, _map(flat)))
 
     async def patch(self, call_id: str, changes: Mapping[str, Any]) -> None:
@@ -261,7 +298,7 @@ class RedisRegistry:
         stored = _flat(encode_record(record))
         is_new = await self._run(self._scripts.restore, [keys.record(record.call_id)], keys.CALL_TTL_MS, *stored)
         if is_new:
-            await self._index(record.call_id, record.created_at_ms or self.now_ms())
+            self._list_soon(record.call_id, record.created_at_ms or self.now_ms())
             await self.count_for(own_number(record), record.call_id)
         return bool(is_new)
 
@@ -286,6 +323,7 @@ class RedisRegistry:
             records = (decode_record(call_id, stored) for call_id, stored in zip(newest, found, strict=True))
             return [record for record in records if record is not None]
 
+        await self._list()
         return await self._ask(read)
 
     async def note(self, call_id: str, entries: Sequence[TimelineEntry]) -> None:
@@ -293,6 +331,19 @@ class RedisRegistry:
             lines = [encode_entry(entry) for entry in entries]
             where = [keys.timeline(call_id), keys.noted(call_id)]
             await self._run(self._scripts.note, where, keys.CALL_TTL_MS, TIMELINE_ENTRIES, *lines)
+
+    async def write_down(
+        self, entries: Mapping[str, Sequence[TimelineEntry]], figures: Mapping[str, Mapping[str, float]]
+    ) -> None:
+        runs: list[Run] = []
+        for call_id, lines in entries.items():
+            where = [keys.timeline(call_id), keys.noted(call_id)]
+            runs.append((self._scripts.note, where, [keys.CALL_TTL_MS, TIMELINE_ENTRIES, *map(encode_entry, lines)]))
+        for call_id, values in figures.items():
+            stored = _flat(encode_changes({"figures": values}))
+            runs.append((self._scripts.patch, [keys.record(call_id)], [keys.CALL_TTL_MS, *stored]))
+        for at in range(0, len(runs), AT_ONCE):
+            await self._connection.run_all(runs[at : at + AT_ONCE])
 
     async def timeline(self, call_id: str, after: int = 0) -> list[TimelineEntry]:
         where = [keys.timeline(call_id), keys.noted(call_id)]
@@ -347,23 +398,46 @@ class RedisRegistry:
         return self._connection.listen(keys.nudges(topic))
 
     async def close(self) -> None:
+        await self._list()
+        if self._listing is not None:
+            self._listing.cancel()
         await self._connection.close()
 
-    async def _index(self, call_id: str, created_at_ms: int) -> None:
-        """List a new call among the recent ones. If this is lost, the call's ending lists it."""
+    def _list_soon(self, call_id: str, created_at_ms: int) -> None:
+        """List a new call among the recent ones, with others that come meanwhile: a caller waits for what comes of his
+        call, nobody for the list. If it is lost, the call's ending lists it."""
+        if len(self._unlisted) < MOST_UNLISTED:
+            self._unlisted[call_id] = created_at_ms
+        if self._listing is None or self._listing.done():
+            self._listing = asyncio.create_task(self._list_later(), name="list calls")
+
+    async def _list_later(self) -> None:
+        while self._unlisted:
+            await asyncio.sleep(LIST_AFTER_S)
+            waiting = len(self._unlisted)
+            await self._list()
+            if len(self._unlisted) >= waiting:  # Redis is away
+                await asyncio.sleep(LIST_AGAIN_S)
+
+    async def _list(self) -> None:
+        """All calls that came through us: before anybody reads the list, and in the end."""
+        calls = dict(self._unlisted)
 
         async def add() -> None:
             async with self._redis.pipeline(transaction=False) as pipe:
-                pipe.zadd(keys.CALLS, {call_id: created_at_ms}, nx=True)
+                pipe.zadd(keys.CALLS, calls, nx=True)
                 pipe.pexpire(keys.CALLS, keys.CALL_TTL_MS)
                 await pipe.execute()
 
-        try:
+        if not calls:
+            return
+        with contextlib.suppress(RegistryAway):
             await self._ask(add)
-        except RegistryAway:
-            return  # the move itself is done, and must not look as if it were not
+            for call_id in calls:
+                self._unlisted.pop(call_id, None)
 
     async def _created_before(self, at_ms: int, passed_over: int) -> list[str]:
+        await self._list()
         found: list[str] = await self._ask(
             lambda: self._redis.zrangebyscore(keys.CALLS, "-inf", f"({at_ms}", start=passed_over, num=PAGE)
         )

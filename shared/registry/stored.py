@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from shared.calls.record import CallRecord
 from shared.calls.state import CallState
 from shared.fleet.worker import Order, WorkerRecord, WorkerState
-from shared.registry.contract import TimelineEntry
+from shared.registry.contract import Exposed, TimelineEntry
 
 FIGURE = "figure:"  # a call's figures are fields of their own, so that merging them is just setting them
 
@@ -47,6 +47,16 @@ def encode_record(record: CallRecord) -> dict[str, str]:
         "state": str(record.state),
         "schema": str(record.schema),
     }
+
+
+def encode_exposed(process: Exposed) -> str:
+    return json.dumps(process)
+
+
+def decode_exposed(stored: Iterable[str]) -> list[Exposed]:
+    """In order; what another version has written differently is left out."""
+    found = [json.loads(line) for line in stored]
+    return sorted(Exposed(*parts) for parts in found if isinstance(parts, list) and len(parts) == 3)
 
 
 def decode_record(call_id: str, stored: Mapping[str, str]) -> CallRecord | None:

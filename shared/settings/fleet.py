@@ -123,12 +123,18 @@ class FleetSettings(BaseSettings):
     numbers_file: Path | None = Field(
         None,
         validation_alias=env("SFVOPI_BOTS"),
-        description="TOML file with a table per dialled number: bot, codec, sample_rate.",
+        description="TOML file with a table per dialled number: bot, codec, sample_rate, overflow, ceiling, group.",
     )
     default_bot: str = Field(
         "worker.bots.receptionist:bot",
         validation_alias=env("SFVOPI_BOT"),
         description="module:function of the bot for numbers that the file does not name.",
+    )
+    public_wss_url: str = Field(
+        "",
+        validation_alias=env("PUBLIC_WSS_URL"),
+        description="wss://host/ws as the carrier reaches it; ws:// only on loopback. The token is appended. Gateways "
+        "must have it; housekeeping looks, once an hour, until when the certificate there is good.",
     )
     codec: str = Field("PCMA", validation_alias=env("SFVOPI_CODEC"), description="PCMA, PCMU or L16.")
     sample_rate: int = Field(
@@ -239,7 +245,9 @@ class FleetSettings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         assert isinstance(dotenv_settings, DotEnvSettingsSource)
         assert isinstance(env_settings, EnvSettingsSource)
-        return init_settings, env_settings, dotenv_settings, SecretFiles(settings_cls, dotenv_settings)
+        # before the environment, where an empty line of .env counts as said; what is said twice they refuse
+        files = SecretFiles(settings_cls, dotenv_settings)
+        return init_settings, files, env_settings, dotenv_settings
 
     @field_validator("redis_url")
     @classmethod

@@ -25,11 +25,6 @@ class MediaPath(StrEnum):
 class GatewaySettings(FleetSettings):
     """Where the gateway listens, and what the carrier is told."""
 
-    public_wss_url: str = Field(
-        "",
-        validation_alias=env("PUBLIC_WSS_URL"),
-        description="wss://host/ws as the carrier reaches it; ws:// only on loopback. The token is appended.",
-    )
     host: str = Field("127.0.0.1", validation_alias=env("SFVOPI_GATEWAY_HOST"))
     port: int = Field(
         3000, ge=0, le=MOST_PORTS, validation_alias=env("SFVOPI_GATEWAY_PORT"), description="Webhooks and streams."

@@ -16,6 +16,13 @@ class HousekeepingSettings(FleetSettings):
     port: int = Field(
         9200, ge=0, le=MOST_PORTS, validation_alias=env("SFVOPI_HOUSEKEEPING_PORT"), description="Health and metrics."
     )
+    pod_costs_s: float = Field(
+        0,
+        ge=0,
+        validation_alias=env("SFVOPI_POD_COSTS_S"),
+        description="Between two rounds of telling Kubernetes how many calls each worker has (pod-deletion-cost), "
+        "so that scaling down takes the idlest first. 0: never, as outside of a cluster.",
+    )
 
     @model_validator(mode="after")
     def _keeps_what_it_says(self) -> Self:

@@ -10,8 +10,10 @@ sample_rate = 16000
 ceiling = 20
 overflow = "hold"
 hold_max_s = 60
+group = "sales"
 """
 
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -23,7 +25,8 @@ from shared.settings.fleet import LONGEST_HOLD_S, FleetSettings, SettingsError, 
 from shared.sfvopi.errors import UnsupportedFormat
 from shared.sfvopi.formats import AudioFormat, Codec
 
-FIELDS = {"bot", "codec", "sample_rate", "overflow", "redirect_url", "ceiling", "hold_max_s"}
+FIELDS = {"bot", "codec", "sample_rate", "overflow", "redirect_url", "ceiling", "hold_max_s", "group"}
+_GROUP = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,39}")  # a metric's label: a name, and no number
 
 
 class Overflow(StrEnum):
@@ -45,6 +48,7 @@ class NumberPlan:
     redirect_url: str = ""
     ceiling: int = 0  # most calls at once; 0: as many as there is room for
     hold_max_s: float = 120
+    group: str = "default"  # numbers that are counted together
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +67,11 @@ class Numbers:
         """Every bot that any number may ask for, the default first."""
         return list(dict.fromkeys([self.default.bot, *(plan.bot for plan in self.by_number.values())]))
 
+    @property
+    def groups_of_bots(self) -> list[tuple[str, str]]:
+        """Every bot with each group that its calls may be counted in, the default first."""
+        return list(dict.fromkeys((plan.bot, plan.group) for plan in [self.default, *self.by_number.values()]))
+
     @classmethod
     def read(cls, settings: FleetSettings) -> "Numbers":
         """The numbers of these settings. Raises `SettingsError`, naming the file and the table."""
@@ -74,6 +83,7 @@ class Numbers:
             "redirect_url": settings.redirect_url,
             "ceiling": settings.ceiling,
             "hold_max_s": settings.hold_max_s,
+            "group": "default",
         }
         path = settings.numbers_file
         if path is None:
@@ -114,7 +124,10 @@ def _plan(where: str, values: Mapping[str, object]) -> NumberPlan:
     except ValueError:
         codecs = ", ".join(Codec)
         raise SettingsError(f"{where}: codec {values['codec']!r} is not one of {codecs}") from None
-    return NumberPlan(bot, audio, *_overflow(where, values))
+    group = values["group"]
+    if not isinstance(group, str) or not _GROUP.fullmatch(group):
+        raise SettingsError(f"{where}: group must be a name of up to 40 letters, digits, _ . -, not {group!r}")
+    return NumberPlan(bot, audio, *_overflow(where, values), group)
 
 
 def _overflow(where: str, values: Mapping[str, object]) -> tuple[Overflow, str, int, float]:

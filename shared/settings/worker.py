@@ -27,7 +27,10 @@ class WorkerSettings(FleetSettings):
     )
     worker_id: str = Field("", validation_alias=env("SFVOPI_WORKER_ID"), description="Default: host name and process.")
     calls_per_worker: int = Field(
-        10, gt=0, validation_alias=env("SFVOPI_CALLS_PER_WORKER"), description="Slots of this process."
+        10,
+        gt=0,
+        validation_alias=env("SFVOPI_CALLS_PER_WORKER"),
+        description="Slots of this process; `sfvopi bench capacity` finds how many it carries.",
     )
 
     watchdog_s: float = Field(
@@ -86,6 +89,15 @@ class WorkerSettings(FleetSettings):
         le=1000,
         validation_alias=env("SFVOPI_SEND_LEAD_MS"),
         description="How far audio is sent ahead of its playing, so that a late moment of ours is not heard.",
+    )
+    send_chunk_ms: int = Field(
+        100,
+        ge=20,
+        le=200,
+        multiple_of=10,
+        validation_alias=env("SFVOPI_SEND_CHUNK_MS"),
+        description="Audio in one playAudio, at most half of the lead. Each costs the same, however long it is; "
+        "a carrier may want shorter ones.",
     )
 
     apology_wav: Path | None = Field(

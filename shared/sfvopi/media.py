@@ -20,20 +20,22 @@ class MediaShape:
         self._format = format
         self._head = _NEVER
         self._tail = ""
-        self._around = 0  # characters
+        self._begin = self._behind = 0  # characters before the audio, and behind it
+        self._sample_width = format.sample_width
         self._stream_id = ""
 
     def read(self, frame: str | bytes) -> MediaReceived | None:
         """The event of a message that looks like the last; None if it must be read in full."""
         if not isinstance(frame, str) or not frame.startswith(self._head) or not frame.endswith(self._tail):
             return None
-        if not self._around < len(frame) <= MAX_MESSAGE_BYTES:
+        length = len(frame)
+        if not self._begin + self._behind < length <= MAX_MESSAGE_BYTES:
             return None
         try:
-            payload = binascii.a2b_base64(frame[len(self._head) : len(frame) - len(self._tail)], strict_mode=True)
+            payload = binascii.a2b_base64(frame[self._begin : length - self._behind], strict_mode=True)
         except ValueError:
             return None
-        if not payload or len(payload) % self._format.sample_width:
+        if not payload or len(payload) % self._sample_width:
             return None
         return MediaReceived(payload, self._format, self._stream_id)
 
@@ -43,5 +45,5 @@ class MediaShape:
         if not isinstance(frame, str) or "\\" in frame or frame.count(audio) != 1:
             return  # escapes, or the audio stands somewhere else as well: nothing is certain
         self._head, _, self._tail = frame.partition(audio)
-        self._around = len(self._head) + len(self._tail)
+        self._begin, self._behind = len(self._head), len(self._tail)
         self._stream_id = event.stream_id

@@ -2,7 +2,9 @@
 
 Names are `sfvopi_<subject>_<unit>[_total]`. Labels take values from closed sets only; a call id or a number is
 never one. "Per call" means observed once per call. Figures marked `figure` also stand in the call's record
-under that name, so that one call can be looked at by itself.
+under that name, so that one call can be looked at by itself. `bot` and `number_group` take their names from the bots
+file, which is as closed a set: the process that reads it tells its meter. `process_…` are what the client library
+says of any process, under the names by which everybody knows them.
 """
 
 from dataclasses import dataclass
@@ -18,6 +20,11 @@ SECONDS_SHORT = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2
 SECONDS_SPEECH = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0)
 SECONDS_HELD = (1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0, 90.0, 120.0, 180.0, 300.0, 600.0)
 SECONDS_CALL = (1.0, 5.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1200.0, 1800.0, 3600.0)
+
+
+OTHER = ("other",)  # what the bots file does not name
+NAMED_BY_BOTS_FILE = ("bot", "number_group")
+OF_PROCESS = "process_"  # metrics with this prefix are the client library's own
 
 
 @dataclass(frozen=True)
@@ -48,6 +55,7 @@ STREAM_REFUSALS = (
 )
 PROVIDERS = ("deepgram", "openai", "cartesia", "elevenlabs", "whisper", "scripted", "piper", "other")
 PROVIDER_FAULTS = ("auth", "rate_limit", "timeout", "connection", "server", "other")
+BOT, NUMBER_GROUP = ("bot", OTHER), ("number_group", OTHER)
 
 WEBHOOK_SECONDS = Metric(
     "histogram",
@@ -167,6 +175,10 @@ DRAIN_ETA_SECONDS = Metric(
     "sfvopi_drain_eta_seconds",
     "While this worker drains: expected time until its last call ends, from how long calls of its bots lasted; else 0.",
 )
+DRAINING_SECONDS = Metric("gauge", "sfvopi_draining_seconds", "For how long this process has been draining; else 0.")
+DRAIN_DEADLINE_SECONDS = Metric(
+    "gauge", "sfvopi_drain_deadline_seconds", "SFVOPI_DRAIN_DEADLINE_S: a drain that lasts longer is stuck."
+)
 ANSWER_SECONDS = Metric(
     "histogram",
     "sfvopi_answer_seconds",
@@ -217,11 +229,22 @@ FRAME_LATENESS_SECONDS = Metric(
     buckets=SECONDS_SHORT,
     figure="frame_lateness_ms",
 )
+LATE_FRAMES = Metric(
+    "counter",
+    "sfvopi_late_frames_total",
+    "Pieces of audio that left for a caller 50 ms or more after the moment planned for them. A caller hears it from "
+    "SFVOPI_SEND_LEAD_MS less SFVOPI_SEND_CHUNK_MS on.",
+)
 LOOP_LAG_SECONDS = Metric(
     "histogram",
     "sfvopi_loop_lag_seconds",
     "How late the event loop wakes, sampled ten times a second.",
     buckets=SECONDS_SHORT,
+)
+VAD_SECONDS = Metric(
+    "counter",
+    "sfvopi_vad_seconds_total",
+    "Time spent in the model that finds speech, over all calls of this worker.",
 )
 SMART_TURN_WAIT_SECONDS = Metric(
     "histogram",
@@ -258,6 +281,42 @@ PROVIDER_ERRORS = Metric(
     "Errors of speech and language providers.",
     (("provider", PROVIDERS), ("fault", PROVIDER_FAULTS)),
 )
+BOT_CALLS = Metric(
+    "counter",
+    "sfvopi_bot_calls_total",
+    "Calls whose last session was here, when they ended.",
+    (BOT, NUMBER_GROUP, ("result", tuple(Result))),
+)
+BOT_SECONDS = Metric(
+    "counter",
+    "sfvopi_bot_seconds_total",
+    "Seconds of sessions, added when a session ends: what a call had here.",
+    (BOT, NUMBER_GROUP),
+)
+EARLY_HANGUPS = Metric(
+    "counter",
+    "sfvopi_early_hangups_total",
+    "Callers who left within ten seconds, before the bot had answered anything.",
+    (BOT, NUMBER_GROUP),
+)
+STT_AUDIO_SECONDS = Metric(
+    "counter",
+    "sfvopi_stt_audio_seconds_total",
+    "Audio that speech recognition was given, as Pipecat reports it (`enable_usage_metrics` of the bot).",
+    (("provider", PROVIDERS), BOT, NUMBER_GROUP),
+)
+TTS_CHARACTERS = Metric(
+    "counter",
+    "sfvopi_tts_characters_total",
+    "Characters that were to be spoken, as Pipecat reports them (`enable_usage_metrics` of the bot).",
+    (("provider", PROVIDERS), BOT, NUMBER_GROUP),
+)
+LLM_TOKENS = Metric(
+    "counter",
+    "sfvopi_llm_tokens_total",
+    "Tokens of language models, as Pipecat reports them (`enable_usage_metrics` of the bot).",
+    (("provider", PROVIDERS), ("kind", ("prompt", "completion")), BOT, NUMBER_GROUP),
+)
 STUCK_SESSIONS = Metric(
     "counter",
     "sfvopi_stuck_sessions_total",
@@ -268,6 +327,12 @@ SESSION_TASKS_LEFT = Metric(
     "counter", "sfvopi_session_tasks_left_total", "Tasks that a session left behind and that were cancelled."
 )
 REGISTRY_ERRORS = Metric("counter", "sfvopi_registry_errors_total", "Calls to the registry that failed.")
+REGISTRY_SECONDS = Metric(
+    "histogram",
+    "sfvopi_registry_seconds",
+    "How long the registry takes to tell the time, asked with each heartbeat.",
+    buckets=SECONDS_SHORT,
+)
 CLOCK_OFFSET_SECONDS = Metric("gauge", "sfvopi_clock_offset_seconds", "This process' clock against the registry's.")
 READY = Metric("gauge", "sfvopi_ready", "1 when this process is ready, else 0.")
 OUTBOX_CLOSED = Metric("counter", "sfvopi_records_closed_total", "Call records that housekeeping closed.")
@@ -277,6 +342,16 @@ REAPED = Metric(
     "What housekeeping ended for the dead.",
     (("kind", ("never_attached", "worker_lost", "rang_on", "already_ended", "worker")),),
 )
+CERTIFICATE_EXPIRES_SECONDS = Metric(
+    "gauge",
+    "sfvopi_certificate_expires_timestamp_seconds",
+    "Until when the certificate at PUBLIC_WSS_URL is good (Unix time), as housekeeping sees it; 0: it does not.",
+)
+PROCESS_CPU_SECONDS = Metric("counter", "process_cpu_seconds_total", "CPU time of this process.")
+PROCESS_MEMORY_BYTES = Metric("gauge", "process_resident_memory_bytes", "Memory of this process.")
+PROCESS_OPEN_FILES = Metric("gauge", "process_open_fds", "Open file descriptors of this process.")
+PROCESS_MOST_FILES = Metric("gauge", "process_max_fds", "File descriptors that this process may have open.")
+PROCESS_STARTED_SECONDS = Metric("gauge", "process_start_time_seconds", "When this process was started (Unix time).")
 BUILD = Metric("gauge", "sfvopi_build_info", "Always 1; the version of this process is in its labels.")
 
 CATALOGUE: tuple[Metric, ...] = tuple(value for value in list(globals().values()) if isinstance(value, Metric))

@@ -7,9 +7,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from shared.telemetry.catalogue import READY
+from shared.telemetry.catalogue import DRAINING_SECONDS, READY
 from shared.telemetry.health import Health, Readiness
-from shared.telemetry.meter import CONTENT_TYPE_LATEST, Meter
+from shared.telemetry.meter import Meter
 from shared.version import VERSION
 
 
@@ -24,8 +24,10 @@ def health_routes(health: Health, meter: Meter, details: Callable[[], Mapping[st
         body = {"readiness": str(readiness), "version": VERSION, "dead_tasks": health.dead_tasks, **details()}
         return JSONResponse(body, 200 if readiness is Readiness.READY else 503)
 
-    async def metrics(_: Request) -> Response:
+    async def metrics(request: Request) -> Response:
         meter.set(READY, health.readiness is Readiness.READY)
-        return Response(meter.render(), media_type=CONTENT_TYPE_LATEST)
+        meter.set(DRAINING_SECONDS, health.draining_s)
+        exposition = meter.render(request.headers.get("accept", ""))
+        return Response(exposition.body, headers={"content-type": exposition.content_type})
 
     return [Route("/healthz", alive), Route("/readyz", ready), Route("/metrics", metrics)]

@@ -1,5 +1,6 @@
 """Is this process alive, is it ready, and if not, why: an enum that /readyz, metrics and `sfvopi` speak."""
 
+import time
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -20,10 +21,23 @@ class Health:
     """What the process knows of itself. Whoever learns something sets it; `/readyz` reads it."""
 
     started: bool = False
-    draining: bool = False
     registry_away: bool = False
     bot_missing: bool = False
     dead_tasks: list[str] = field(default_factory=list)
+    drains_since: float | None = None  # monotonic
+
+    def begin_draining(self) -> None:
+        """No more is to be taken."""
+        self.drains_since = self.drains_since or time.monotonic()
+
+    @property
+    def draining(self) -> bool:
+        return self.drains_since is not None
+
+    @property
+    def draining_s(self) -> float:
+        """For how long it has been draining; 0 if it does not."""
+        return 0.0 if self.drains_since is None else time.monotonic() - self.drains_since
 
     @property
     def readiness(self) -> Readiness:

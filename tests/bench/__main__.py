@@ -2,8 +2,10 @@
 
     python -m tests.bench --quick --json                  two knees and the echo, at most five minutes
     python -m tests.bench --plot bench.png --markdown     everything, about 40 minutes
+    python -m tests.bench --workers                       two workers on one core against one; on two, where there are 4
     python -m tests.bench --subject ours-direct           its knee, and its figures with 20 calls
     python -m tests.bench --subject ours-direct --subject echo --hold 30 --json      only figures, with 30 calls
+    python -m tests.bench gateway                         what the gateway costs; see its own --help
 
 The knee is the largest number of calls with which the subject keeps to its objectives: event-loop lag p99 below
 20 ms, no underrun at a 60 ms prebuffer, every interruption obeyed (p95 within 500 ms), every question answered
@@ -27,15 +29,20 @@ from rich.console import Console
 
 from tests.bench.machine import about
 from tests.bench.plot import draw
-from tests.bench.processes import put_back, put_first
-from tests.bench.programme import ROUNDS, Programme, all_subjects
-from tests.bench.report import make_report, markdown, rich_tables
+from tests.bench.programme import ROUNDS, Programme, all_subjects, usual_subjects
+from tests.bench.report import make_report, markdown, marked, rich_tables
 from tests.bench.subjects import Cores
+from worker.capacity.processes import put_back, put_first
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line."""
-    given = parse(argv)
+    words = sys.argv[1:] if argv is None else list(argv)
+    if words[:1] == ["gateway"]:
+        from tests.bench.gateway.__main__ import main as measure_gateway
+
+        return measure_gateway(words[1:])
+    given = parse(words)
     began, machine = time.monotonic(), about()
     cores, say = Cores.of_this_machine(), Progress()
     os.sched_setaffinity(0, {cores.load})
@@ -44,17 +51,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     programme = Programme(cores, say, most=given.most, fixed=given.calls, seconds=given.seconds)
     if given.hold:
         programme.fixed(given.subject or ["ours-direct"], given.hold)
+    elif given.workers:
+        programme.workers()
     elif given.quick:
         programme.quick()
     else:
-        programme.full(given.subject or all_subjects(), given.rounds or (1 if given.subject else ROUNDS))
+        programme.full(given.subject or usual_subjects(), given.rounds or (1 if given.subject else ROUNDS))
     pinned = {"subject_core": cores.subject, "load_core": cores.load}
     report = make_report(machine, programme.knees, programme.held, time.monotonic() - began, pinned)
     console = Console(stderr=True, width=220)
     for table in rich_tables(report):
         console.print(table)
     for name, value in report["ratios"].items():
-        console.print(f"{name}: {value}", highlight=False)
+        console.print(f"{name}: {marked(report, name, value)}", highlight=False)
     if given.plot:
         draw(report, given.plot)
         say(f"drawn: {given.plot}")
@@ -80,6 +89,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         prog="python -m tests.bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--quick", action="store_true", help="one round of two subjects and the echo")
+    parser.add_argument("--workers", action="store_true", help="knees of one worker and of two, and nothing else")
     parser.add_argument(
         "--subject", action="append", default=[], choices=all_subjects(), metavar="NAME", help="%(choices)s; repeatable"
     )

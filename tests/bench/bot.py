@@ -8,9 +8,9 @@ from pipecat.turns.user_stop import TurnAnalyzerUserTurnStopStrategy
 from pipecat.turns.user_turn_strategies import UserTurnStrategies
 
 from shared.settings import WorkerSettings
-from tests.bench.loop_lag import sample_this_loop
 from tests.bench.providers import BenchLLM, BenchSTT, BenchTTS
 from worker.bots import receptionist
+from worker.capacity.loop_lag import sample_this_loop
 from worker.pipeline import services, vad
 from worker.pipeline.turn import SharedSmartTurnAnalyzer
 

@@ -1,7 +1,8 @@
 """The least that any server pays for these calls: a bare Starlette application, no Pipecat, no VAD.
 
 `python -m tests.bench.echo --port P`. It parses every message, looks at how loud it is, and answers with as much
-audio as a bot: a greeting, a reply to each utterance, clearAudio when it is spoken into; everything at the same pace.
+audio as a bot: a greeting, a reply to each utterance, clearAudio when it is spoken into; everything at the same pace,
+and in pieces as long as our worker's.
 """
 
 import argparse
@@ -20,15 +21,16 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from tests.bench.loop_lag import sample_this_loop
+from worker.capacity.loop_lag import sample_this_loop
 
-CHUNK_S = 0.04
+CHUNK_S = 0.1
 GREETING_S, REPLY_S = 2.75, 3.75
 LOUD_RMS = 300
 ONSET_FRAMES = 5  # loud ones: somebody speaks
 PAUSE_FRAMES = 40  # quiet ones: 0.8 s, and then as long as recognition, model and voice take
 THINKING_S = 0.3
 LEAD_S = 0.2
+KEY_PLAYED = "key"  # the checkpoint that comes back for a key: a round trip can be measured
 
 
 class Call:
@@ -78,6 +80,9 @@ class Call:
             self._is_turn = False
             self.say(REPLY_S, THINKING_S)
 
+    async def mark(self, name: str) -> None:
+        await self._send({"event": "checkpoint", "streamId": self._stream_id, "name": name})
+
     async def _send(self, message: dict[str, Any]) -> None:
         await self._websocket.send_text(json.dumps(message))
 
@@ -95,6 +100,8 @@ async def stream(websocket: WebSocket) -> None:
                     call.say(GREETING_S)
                 case "media" if call:
                     await call.hear(base64.b64decode(message["media"]["payload"]))
+                case "dtmf" if call:
+                    await call.mark(KEY_PLAYED)
     except WebSocketDisconnect:
         pass
     finally:
@@ -122,6 +129,7 @@ def make_app(url: str) -> Starlette:
         Route("/webhook/answer", answer, methods=["POST"]),
         Route("/webhook/hangup", hangup, methods=["POST"]),
         WebSocketRoute("/ws", stream),
+        WebSocketRoute("/ws/{token}", stream),  # as workers have it
     ]
     return Starlette(routes=routes, lifespan=lifespan)
 

@@ -7,7 +7,7 @@ from gateway.__main__ import PROGRAM, serve
 from shared.process.main import run_process
 from shared.process.signals import Signals
 from shared.settings import GatewaySettings
-from tests.bench.loop_lag import sample_this_loop
+from worker.capacity.loop_lag import sample_this_loop
 
 
 async def serve_sampled(settings: GatewaySettings, signals: Signals) -> None:

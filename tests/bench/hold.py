@@ -3,15 +3,16 @@
 from collections.abc import Callable
 from typing import Any
 
-from tests.bench.figures import middle, percentile, rounded
-from tests.bench.load import Load
-from tests.bench.slo import disturbances
+from shared.carrier.load.client import Load
 from tests.bench.subjects import MAKERS, Cores
-from tests.bench.trial import Trial
+from worker.capacity.arrivals import arrivals
+from worker.capacity.slo import disturbances
+from worker.capacity.trial import LATE_ANSWERS_S, SETTLE_S, Trial
 
+START_S = 10.0  # of a subject, and its end
 FIRST_CALL_S = 6.0  # alone: its greeting, and what only a process' first call brings
 PER_S = 2.0  # new calls
-ECHO_PER_S = 4.0  # which has nothing to build for one
+ECHO_PER_S = 8.0  # which has nothing to build for one
 
 
 async def hold(name: str, cores: Cores, calls: int, seconds: float, say: Callable[[str], None]) -> dict[str, Any]:
@@ -31,18 +32,7 @@ async def hold(name: str, cores: Cores, calls: int, seconds: float, say: Callabl
             return {**told, **arrivals(trial, figures.rss_mb - first_rss_mb, figures.calls)}
 
 
-def arrivals(trial: Trial, grown_mb: float | None, calls: int) -> dict[str, Any]:
-    """What the coming of the first so many calls cost; the first call of the process apart."""
-    first_stall, *stalls = trial.stalls_ms()[: max(1, calls)]
-    first_greeting, *greetings = trial.greetings_ms()[: max(1, calls)]
-    known = [value for value in greetings if value is not None]
-    told = {
-        "rss_per_call_mb": grown_mb / (calls - 1) if grown_mb is not None and calls > 1 else None,
-        "first_audio_first_call_ms": first_greeting,
-        "first_audio_p50_ms": percentile(known, 50),
-        "first_audio_p95_ms": percentile(known, 95),
-        "stall_first_call_ms": first_stall,
-        "stall_per_call_ms": middle(stalls),
-        "stall_per_call_max_ms": max((value for value in stalls if value is not None), default=None),
-    }
-    return {name: rounded(value) for name, value in told.items()} | {"failures": sorted(set(trial.failures))}
+def takes_s(name: str, calls: int, seconds: float) -> float:
+    """How long such a measurement takes, the start and end of the subject included."""
+    coming_s = calls / (ECHO_PER_S if name == "echo" else PER_S)
+    return START_S + FIRST_CALL_S + coming_s + SETTLE_S + seconds + LATE_ANSWERS_S

@@ -7,7 +7,7 @@ from importlib.metadata import version
 from typing import Any
 
 from shared.version import VERSION
-from tests.bench.processes import memory_gb, processor
+from worker.capacity.processes import memory_gb, processor
 
 PACKAGES = ("pipecat-ai", "uvicorn", "starlette", "fastapi", "websockets", "uvloop", "onnxruntime", "numpy", "soxr")
 

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from tests.bench.report import at_knees, rounds_of
+
 OURS_COLOUR, OTHERS_COLOUR = "#1f6f8b", "#b8b8b8"
 
 
@@ -16,7 +18,7 @@ def draw(report: Mapping[str, Any], path: Path) -> None:
 
     about = report["about"]
     knees = {name: found for name, found in report["knees"].items() if found["knee"] is not None}
-    fixed = _at_one_number(report["held"])
+    fixed = _one_of_each([*report["held"], *at_knees(rounds_of(report))])
     figure, (left, right) = pyplot.subplots(1, 2, figsize=(11, 3.6), width_ratios=(3, 2))
     names = sorted(knees, key=lambda name: knees[name]["knee"])
     values = [knees[name]["knee"] for name in names]
@@ -28,11 +30,11 @@ def draw(report: Mapping[str, Any], path: Path) -> None:
     labels = [f"{'≥ ' if knees[name]['is_open'] else ''}{knees[name]['knee']:g}" for name in names]
     left.bar_label(bars, labels, padding=6)
     left.set_title("Calls on one core within the objectives (median, spread of rounds)", fontsize=9, loc="left")
-    names = sorted(fixed, key=lambda name: -fixed[name]["cpu_s_per_call_min"])
-    bars = right.barh(names, [fixed[name]["cpu_s_per_call_min"] for name in names], color=[_colour(n) for n in names])
+    costs = sorted(fixed, key=lambda name: -fixed[name]["cpu_s_per_call_min"])
+    labels = [f"{name}, {fixed[name]['calls']} calls" for name in costs]
+    bars = right.barh(labels, [fixed[name]["cpu_s_per_call_min"] for name in costs], color=[_colour(n) for n in costs])
     right.bar_label(bars, fmt="%.2f", padding=4)
-    calls = next((str(row["calls"]) for row in fixed.values()), "–")
-    right.set_title(f"CPU seconds per call-minute at {calls} calls", fontsize=9, loc="left")
+    right.set_title("CPU seconds per call-minute", fontsize=9, loc="left")
     for axes in (left, right):
         axes.spines[["top", "right"]].set_visible(False)
         axes.tick_params(labelsize=8)
@@ -44,11 +46,11 @@ def draw(report: Mapping[str, Any], path: Path) -> None:
     pyplot.close(figure)
 
 
-def _at_one_number(held: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """The measurements at the number of calls that most subjects have in common."""
-    numbers = [row["calls"] for row in held]
+def _one_of_each(rows: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """A measurement of each subject: at the number of calls that most of them have in common, or else at its own."""
+    numbers = [row["calls"] for row in rows]
     common = max(numbers, key=numbers.count, default=None)
-    return {row["subject"]: row for row in held if row["calls"] == common}
+    return {row["subject"]: row for row in sorted(rows, key=lambda row: row["calls"] == common)}
 
 
 def _colour(name: str) -> str:

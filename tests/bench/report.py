@@ -1,6 +1,7 @@
 """The measurements as one object, as a table for people, as Markdown. Pure: no figure is made up here.
 
-A ratio is told only where both of its sides were measured, and CPU time only of the same number of calls.
+A ratio is told only where both of its sides were measured, with a mark where one of them may be higher, and CPU time
+only of the same number of calls.
 """
 
 from collections.abc import Mapping, Sequence
@@ -9,10 +10,13 @@ from typing import Any
 
 from rich.table import Table
 
-from tests.bench.figures import rounded
-from tests.bench.slo import LIMITS
+from worker.capacity.figures import rounded
+from worker.capacity.slo import LIMITS
 
 NOT_MEASURED = "not measured"
+OURS, TWO_WORKERS, TWO_CORES = "ours-direct", "ours-two-workers", "ours-two-cores"
+BOUNDS = {(False, False): "", (True, False): ">=", (False, True): "<=", (True, True): "~"}  # open: ours, theirs
+SIGNS = {"": "", ">=": "≥ ", "<=": "≤ ", "~": "~ "}
 Row = Mapping[str, Any]
 
 KNEE_COLUMNS = (
@@ -52,6 +56,7 @@ def make_report(
         "knees": {name: {**found[name], "rounds": list(rounds)} for name, rounds in knees.items()},
         "held": list(held),
         "ratios": ratios(found, [*held, *at_knees(knees)]),
+        "ratio_bounds": ratio_bounds(found),
     }
 
 
@@ -77,11 +82,13 @@ def at_knees(knees: Mapping[str, Sequence[Row]]) -> list[dict[str, Any]]:
 
 
 def ratios(knees: Mapping[str, Row], rows: Sequence[Row]) -> dict[str, Any]:
-    """Ours against the others'. Theirs must be known to its end, or the ratio would be too good."""
+    """Ours against the others'; what `ratio_bounds` names is only a bound."""
     told: dict[str, Any] = {}
     for name, other in knees.items():
-        if "ours-direct" in knees and name != "ours-direct":
-            told[f"knee ours-direct / {name}"] = _ratio(knees["ours-direct"], other)
+        if OURS in knees and name != OURS:
+            told[f"knee {OURS} / {name}"] = _ratio(knees[OURS], other)
+            if name in (TWO_WORKERS, TWO_CORES):
+                told[f"knee {name} / {OURS}"] = _ratio(other, knees[OURS])
     for calls in sorted({row["calls"] for row in rows}):
         cpu = {name: median(values) for name, values in _cpu_at(rows, calls).items()}
         if "echo" in cpu:
@@ -90,12 +97,27 @@ def ratios(knees: Mapping[str, Row], rows: Sequence[Row]) -> dict[str, Any]:
     return told
 
 
+def ratio_bounds(knees: Mapping[str, Row]) -> dict[str, str]:
+    """Of ratios that are no more than a bound: >= while ours may be higher, <= while theirs may be, ~ for both."""
+    ours = knees.get(OURS)
+    told = {}
+    for name, other in knees.items():
+        if ours and name != OURS and (bound := BOUNDS[ours["is_open"], other["is_open"]]):
+            told[f"knee {OURS} / {name}"] = bound
+    return told
+
+
+def marked(report: Row, name: str, value: Any) -> str:
+    """A ratio for people."""
+    return f"{report['ratio_bounds'].get(name, '')} {cell(value)}".strip()
+
+
 def tables(report: Row) -> list[tuple[str, Sequence[str], list[list[str]]]]:
     """Title, columns and cells of each table."""
     return [
         ("Calls on one core", KNEE_COLUMNS, [_knee_row(report, name) for name in report["knees"]]),
         ("At a fixed number of calls, in a fresh process", list(HELD_COLUMNS.values()), _rows(report["held"])),
-        ("At the knee, in every round", list(HELD_COLUMNS.values()), _rows(at_knees(_rounds(report)))),
+        ("At the knee, in every round", list(HELD_COLUMNS.values()), _rows(at_knees(rounds_of(report)))),
     ]
 
 
@@ -122,7 +144,7 @@ def markdown(report: Row) -> str:
         if rows:
             lines += ["", f"**{title}**", "", _line(columns), _line(["---"] * len(columns)), *map(_line, rows)]
     if report["ratios"]:
-        lines += ["", *(f"- {name}: {value}" for name, value in report["ratios"].items())]
+        lines += ["", *(f"- {name}: {marked(report, name, value)}" for name, value in report["ratios"].items())]
     return "\n".join(lines)
 
 
@@ -152,11 +174,13 @@ def _knee_row(report: Row, name: str) -> list[str]:
 def _against(report: Row, name: str, other: str) -> str:
     knees = report["knees"]
     ratio = _ratio(knees[name], knees[other]) if other in knees else None
-    return NOT_MEASURED if ratio is None else f"{'≥ ' if knees[name]['is_open'] else ''}{ratio:.1f} ×"
+    if ratio is None:
+        return NOT_MEASURED
+    return f"{SIGNS[BOUNDS[knees[name]['is_open'], knees[other]['is_open']]]}{ratio:.1f} ×"
 
 
 def _ratio(mine: Row, theirs: Row) -> float | None:
-    if mine["knee"] is None or not theirs["knee"] or theirs["is_open"]:
+    if mine["knee"] is None or not theirs["knee"]:
         return None
     return float(rounded(mine["knee"] / theirs["knee"]))
 
@@ -165,7 +189,8 @@ def _rows(rows: Sequence[Row]) -> list[list[str]]:
     return [[cell(row.get(key)) for key in HELD_COLUMNS] for row in rows]
 
 
-def _rounds(report: Row) -> dict[str, Sequence[Row]]:
+def rounds_of(report: Row) -> dict[str, Sequence[Row]]:
+    """Of each subject's knee."""
     return {name: found["rounds"] for name, found in report["knees"].items()}
 
 

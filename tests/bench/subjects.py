@@ -9,24 +9,27 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Self
 
 import httpx2
 
+from shared.carrier.load.client import Target
 from shared.cli.fleet import LocalFleet
 from shared.cli.fleet.child import Child
 from shared.cli.fleet.environment import ROOT, child_environment
 from shared.cli.fleet.plan import Programs
 from shared.cli.fleet.ports import free_port
-from tests.bench.load import Target
-from tests.bench.loop_lag import FILE, LagFile
-from tests.bench.processes import put_first
+from worker.capacity.loop_lag import FILE, LagFile
+from worker.capacity.processes import put_first
 
 READY_WITHIN_S = 60
 MOST_CALLS = 400  # slots of our worker: never the limit here
+ALL_CORES = sorted(os.sched_getaffinity(0))  # before anything is pinned
+CORES_FOR_TWO = 4  # two subjects, the client, and everything else
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +42,14 @@ class Cores:
     @classmethod
     def of_this_machine(cls) -> "Cores":
         """The first two; on a machine of one core both are the same, and the report shows it."""
-        cores = sorted(os.sched_getaffinity(0))
-        return cls(cores[0], cores[1 % len(cores)])
+        return cls(ALL_CORES[0], ALL_CORES[1 % len(ALL_CORES)])
+
+    def two_for_subjects(self) -> list[int]:
+        """The subject's, and one more that is not the client's. Raises RuntimeError where there is none to spare."""
+        others = sorted(set(ALL_CORES) - {self.subject, self.load})
+        if len(ALL_CORES) < CORES_FOR_TWO:
+            raise RuntimeError(f"two workers on two cores are measured on {CORES_FOR_TWO} cores or more")
+        return [self.subject, others[0]]
 
 
 class Subject:
@@ -57,6 +66,10 @@ class Subject:
     @property
     def pids(self) -> list[int]:
         raise NotImplementedError
+
+    @property
+    def core(self) -> int:
+        return self.cores.subject
 
     def lag_file(self, process: str) -> str:
         """Where this process' sampler writes."""
@@ -123,6 +136,7 @@ class OurFleet(LocalFleet):
 
     measured: Sequence[str] = ()
     cores: Cores
+    core_of: Mapping[str, int] = MappingProxyType({})  # of those that do not have the subject's
     lag_files: dict[str, str]
 
     def environment(self, name: str) -> dict[str, str]:
@@ -130,17 +144,20 @@ class OurFleet(LocalFleet):
         return {**env, FILE: self.lag_files[name]} if name in self.lag_files else env
 
     async def start_process(self, name: str) -> None:
-        with pinned_to(self.cores.subject if name in self.measured else self.cores.load):
+        core = self.core_of.get(name, self.cores.subject) if name in self.measured else self.cores.load
+        with pinned_to(core):
             await super().start_process(name)
 
 
 class Ours(Subject):
     """A gateway, a worker, Redis. Direct: the gateway is asked for the way, as nginx asks, and has no part in media."""
 
-    def __init__(self, name: str, cores: Cores, *, is_relayed: bool = False, bot: str = "bot") -> None:
+    def __init__(
+        self, name: str, cores: Cores, *, is_relayed: bool = False, bot: str = "bot", worker_cores: Sequence[int] = ()
+    ) -> None:
         super().__init__(name, cores)
         self._fleet = OurFleet(
-            workers=1,
+            workers=len(worker_cores) or 1,
             housekeeping=False,
             bot=f"tests.bench.bot:{bot}",
             run_dir=self.folder,
@@ -155,7 +172,8 @@ class Ours(Subject):
             },
         )
         self._fleet.cores = cores
-        self._fleet.measured = ["worker-1", "gateway"] if is_relayed else ["worker-1"]
+        self._fleet.measured = [*self._fleet.worker_names, *(["gateway"] if is_relayed else [])]
+        self._fleet.core_of = dict(zip(self._fleet.worker_names, worker_cores, strict=False))
         self._fleet.lag_files = {process: self.lag_file(process) for process in self._fleet.measured}
         route_url = "" if is_relayed else f"{self._fleet.api_url}/route"
         self.target = Target(self._fleet.answer_url, self._fleet.hangup_url, route_url)
@@ -193,6 +211,8 @@ GUIDE = "tests.bench.guide"
 MAKERS: dict[str, Callable[[Cores], Subject]] = {
     "ours-direct": lambda cores: Ours("ours-direct", cores),
     "ours-relayed": lambda cores: Ours("ours-relayed", cores, is_relayed=True),
+    "ours-two-workers": lambda cores: Ours("ours-two-workers", cores, worker_cores=[cores.subject] * 2),
+    "ours-two-cores": lambda cores: Ours("ours-two-cores", cores, worker_cores=cores.two_for_subjects()),
     "ours-smart-turn": lambda cores: Ours("ours-smart-turn", cores, bot="with_smart_turn"),
     "guide": lambda cores: Server("guide", cores, GUIDE),
     "guide-no-smart-turn": lambda cores: Server("guide-no-smart-turn", cores, GUIDE, "--no-smart-turn"),

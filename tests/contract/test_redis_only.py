@@ -15,7 +15,7 @@ from shared.calls.state import CallEvent, CallState
 from shared.fleet.worker import WorkerRecord, WorkerState
 from shared.registry import BadAddress, RedisRegistry, RegistryAway, TimelineEntry, keys, open_registry
 from shared.registry.address import parse_address
-from shared.registry.contract import wall_clock_ms
+from shared.registry.contract import Exposed, wall_clock_ms
 from shared.registry.endings import end_call
 from tests.conftest import Clock, empty
 from tests.redis_server import RedisServer, free_port
@@ -42,6 +42,7 @@ async def live_a_life(registry: RedisRegistry, call_id: str = "c") -> None:
     """One of everything that can be written."""
     await registry.heartbeat(WORKER, [], 5_000)
     await registry.gateway_heartbeat("g", 5_000)
+    await registry.expose(Exposed("gateway", "g", "127.0.0.1:9000"), 5_000)
     await registry.reserve(call_id, 60_000)
     await registry.reserve("other", 60_000)
     await registry.move(call_id, CallEvent.RING, {})
@@ -305,3 +306,45 @@ def test_an_address_that_cannot_be_used_is_refused_without_quoting_it(url: str) 
     with pytest.raises(BadAddress, match="REDIS_URL") as refused:
         open_registry(url)
     assert "secret" not in str(refused.value)
+
+
+async def test_calls_are_listed_for_others_soon_those_too_that_come_while_some_are_being_listed(
+    fleet: RedisRegistry, redis: Redis
+) -> None:
+    for number in range(40):
+        await fleet.move(f"c{number}", CallEvent.ANSWER, {})
+        await asyncio.sleep(0.002)
+    async with asyncio.timeout(5):
+        while await redis.zcard(keys.CALLS) < 40:  # nobody asks the registry itself, which would list what is left
+            await asyncio.sleep(0.01)
+
+
+async def test_what_is_written_down_at_once_is_written_by_a_redis_that_lost_its_scripts(
+    fleet: RedisRegistry, redis: Redis
+) -> None:
+    await fleet.move("c", CallEvent.ANSWER, {})
+    await redis.script_flush()
+    entry = TimelineEntry(1, "gateway:g", "webhook", {})
+    await fleet.write_down({"c": [entry], "d": [entry]}, {"c": {"answer_ms": 2.0}})
+    assert await fleet.timeline("c") == await fleet.timeline("d") == [entry]
+    record = await fleet.get("c")
+    assert record is not None
+    assert record.figures == {"answer_ms": 2.0}
+
+
+async def test_a_socket_that_had_closed_before_we_wrote_is_redis_away_in_uvloops_words_too(redis_url: str) -> None:
+    registry = RedisRegistry.connect(redis_url)
+
+    async def write_to_a_closed_socket() -> None:
+        raise RuntimeError("unable to perform operation on <TCPTransport closed=True>; the handler is closed")
+
+    async def fail() -> None:
+        raise RuntimeError("a fault of ours")
+
+    try:
+        with pytest.raises(RegistryAway):
+            await registry._connection.ask(write_to_a_closed_socket)
+        with pytest.raises(RuntimeError, match="ours"):
+            await registry._connection.ask(fail)
+    finally:
+        await registry.close()

@@ -2,6 +2,7 @@
 
 from shared.fleet.worker import WorkerRecord, WorkerState
 from shared.registry import Registry
+from shared.registry.contract import Exposed
 from tests.conftest import Clock
 
 LEASE_MS = 5_000
@@ -17,6 +18,17 @@ async def test_gateways_are_counted_while_their_leases_hold(registry: Registry, 
     assert await registry.gateway_heartbeat("g1", LEASE_MS) == 2
     clock.forward(LEASE_MS)
     assert await registry.gateway_heartbeat("g2", LEASE_MS) == 1
+
+
+async def test_processes_with_metrics_are_found_while_their_leases_hold(registry: Registry, clock: Clock) -> None:
+    gateway = Exposed("gateway", "g1", "127.0.0.1:9000")
+    housekeeping = Exposed("housekeeping", 'a "h"', "[::1]:9200")
+    await registry.expose(housekeeping, 2 * LEASE_MS)
+    await registry.expose(gateway, LEASE_MS)
+    await registry.expose(gateway, LEASE_MS)
+    assert await registry.exposed() == [gateway, housekeeping]
+    clock.forward(LEASE_MS)
+    assert await registry.exposed() == [housekeeping]
 
 
 async def test_a_registry_remembers_since_the_first_heartbeat_of_a_worker(registry: Registry, clock: Clock) -> None:

@@ -7,6 +7,7 @@ import pytest
 from shared.calls.outcome import Reason
 from shared.calls.record import SCHEMA
 from shared.calls.state import MOVES, CallEvent, CallState
+from shared.calls.timeline import TimelineEvent
 from shared.fleet.worker import WorkerRecord, WorkerState
 from shared.registry import Registry, RegistryAway, TimelineEntry
 from shared.registry.endings import end_call
@@ -277,3 +278,28 @@ async def test_a_listener_that_stops_leaves_nothing_behind(registry: Registry) -
     with pytest.raises(asyncio.CancelledError):
         await listener
     await registry.nudge("a", "nobody hears")
+
+
+async def test_entries_and_figures_of_many_calls_are_written_down_at_once(registry: Registry, clock: Clock) -> None:
+    calls = [f"c{number}" for number in range(250)]
+    for call_id in calls[:2]:
+        await registry.move(call_id, CallEvent.ANSWER, {})
+    entry = TimelineEntry(clock(), "gateway:a", TimelineEvent.WEBHOOK, {"webhook": "answer"})
+    await registry.write_down(
+        {call_id: [entry] for call_id in calls}, {call_id: {"answer_ms": 1.5} for call_id in calls}
+    )
+    assert await registry.timeline("c0") == await registry.timeline("c249") == [entry]
+    known, unknown = await registry.get("c1"), await registry.get("c2")
+    assert known is not None
+    assert known.figures == {"answer_ms": 1.5}
+    assert unknown is None
+
+
+async def test_many_records_are_had_in_the_order_they_were_asked_for(registry: Registry) -> None:
+    names = [f"c{number}" for number in range(40)]
+    for name in names[::2]:
+        await bring(registry, name, CallState.ACTIVE)
+    found = await registry.get_many(names)
+    assert found == [await registry.get(name) for name in names]
+    assert [record is None for record in found] == [number % 2 == 1 for number in range(40)]
+    assert await registry.get_many([]) == []

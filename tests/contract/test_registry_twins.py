@@ -21,7 +21,7 @@ from shared.calls.state import CallEvent
 from shared.fleet.selector import best_worker
 from shared.fleet.worker import Order, WorkerRecord, WorkerState
 from shared.registry import MemoryRegistry, RedisRegistry, Registry, TimelineEntry
-from shared.registry.contract import LINE_KEPT_MS
+from shared.registry.contract import LINE_KEPT_MS, Exposed
 from shared.registry.endings import end_call
 from tests.conftest import Clock, empty
 
@@ -79,6 +79,11 @@ class Twins(RuleBasedStateMachine):
     @rule(gateway_id=st.sampled_from(["g1", "g2", "g3"]))
     def beat_gateway(self, gateway_id: str) -> None:
         self.both("gateway_heartbeat", gateway_id, LEASE_MS)
+
+    @rule(process_id=st.sampled_from(["g1", "h1"]))
+    def expose(self, process_id: str) -> None:
+        self.both("expose", Exposed("gateway", process_id, "127.0.0.1:1"), LEASE_MS)
+        self.both("exposed")
 
     @rule(worker_id=WORKERS)
     def crash(self, worker_id: str) -> None:

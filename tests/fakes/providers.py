@@ -29,12 +29,14 @@ class FakeProviders:
     def __init__(
         self,
         *,
+        host: str = "127.0.0.1",
         port: int = 0,
         stt_s: float = 0.1,
         llm_s: float = 0.2,
         tts_s: float = 0.1,
         word_s: float = SECONDS_PER_WORD,
     ) -> None:
+        self.host = host
         self.port = port
         self.deepgram = Behaviour(stt_s)
         self.openai = Behaviour(llm_s)
@@ -46,13 +48,13 @@ class FakeProviders:
     def env(self) -> dict[str, str]:
         """Variables with which a worker uses these providers and no others."""
         return {
-            "DEEPGRAM_URL": f"ws://127.0.0.1:{self.port}",
+            "DEEPGRAM_URL": f"ws://{self.host}:{self.port}",
             "DEEPGRAM_API_KEY": "fake-deepgram-key",
-            "OPENAI_BASE_URL": f"http://127.0.0.1:{self.port}/v1",
+            "OPENAI_BASE_URL": f"http://{self.host}:{self.port}/v1",
             "OPENAI_API_KEY": "fake-openai-key",
-            "CARTESIA_URL": f"ws://127.0.0.1:{self.port}/tts/websocket",
+            "CARTESIA_URL": f"ws://{self.host}:{self.port}/tts/websocket",
             "CARTESIA_API_KEY": "fake-cartesia-key",
-            "ELEVENLABS_URL": f"ws://127.0.0.1:{self.port}",
+            "ELEVENLABS_URL": f"ws://{self.host}:{self.port}",
             "ELEVENLABS_API_KEY": "fake-elevenlabs-key",
             "SFVOPI_STT": "deepgram",
             "SFVOPI_LLM": "openai",
@@ -81,7 +83,7 @@ class FakeProviders:
         )
         self._runner = web.AppRunner(app, shutdown_timeout=0.1, access_log=None)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", self.port)
+        site = web.TCPSite(self._runner, self.host, self.port)
         await site.start()
         self.port = self._runner.addresses[0][1]
         return self
@@ -114,7 +116,12 @@ def _with(handler: Handler, behaviour: Behaviour) -> Callable[[web.Request], Awa
 async def serve(options: argparse.Namespace) -> None:
     """Run until killed."""
     fakes = FakeProviders(
-        port=options.port, stt_s=options.stt, llm_s=options.llm, tts_s=options.tts, word_s=options.word
+        host=options.host,
+        port=options.port,
+        stt_s=options.stt,
+        llm_s=options.llm,
+        tts_s=options.tts,
+        word_s=options.word,
     )
     for given in options.fault:
         name, _, fault = given.partition("=")
@@ -128,6 +135,7 @@ async def serve(options: argparse.Namespace) -> None:
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of KEY=value lines")
     parser.add_argument("--stt", type=float, default=0.1, metavar="S", help="latency of recognition")

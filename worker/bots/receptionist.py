@@ -110,7 +110,7 @@ def build_pipeline(
                 assistant,
             ]
         ),
-        params=PipelineParams(audio_in_sample_rate=RATE, audio_out_sample_rate=RATE, enable_metrics=True),
+        params=PipelineParams(audio_in_sample_rate=RATE, audio_out_sample_rate=RATE, enable_usage_metrics=True),
         # each of these looks at every frame on its way through every processor; silence is the session's to notice
         enable_rtvi=False,
         enable_turn_tracking=False,

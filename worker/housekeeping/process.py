@@ -1,23 +1,30 @@
 """A housekeeping process: puts its parts together and runs them until it is told to end."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 
 from starlette.applications import Starlette
 
+from shared.process.main import process_id
+from shared.process.own_address import address_of
 from shared.process.server import listen_for, serve
 from shared.process.signals import Signals
 from shared.process.tasks import SideTasks
 from shared.registry import Registry, RegistryAway, open_registry
 from shared.registry.address import parse_address
-from shared.settings import HousekeepingSettings
-from shared.telemetry.catalogue import CLOCK_OFFSET_SECONDS
+from shared.registry.contract import Exposed
+from shared.settings import HousekeepingSettings, SettingsError
+from shared.telemetry.catalogue import CERTIFICATE_EXPIRES_SECONDS, CLOCK_OFFSET_SECONDS, REGISTRY_SECONDS
 from shared.telemetry.endpoints import health_routes
 from shared.telemetry.health import Health
 from shared.telemetry.logs import get_logger
 from shared.telemetry.meter import Meter
 from shared.version import VERSION
+from worker.housekeeping.certificate import LOOK_AGAIN_S, LOOK_EVERY_S, expires_at
 from worker.housekeeping.jobs import apply_retention, close_records, end_what_rings_on, enqueue_lost_endings
+from worker.housekeeping.kubernetes import Kubernetes, KubernetesAway
+from worker.housekeeping.pod_costs import PodCosts
 from worker.housekeeping.reaper import Grace, reap
 from worker.housekeeping.schedule import EVERY_MINUTE, EVERY_SECOND, Job, Schedule
 from worker.housekeeping.watch import RegistryWatch
@@ -50,17 +57,22 @@ class Housekeeping:
             },
         )
         self._side_tasks = SideTasks(self.health)
+        self._kubernetes = _kubernetes_of_this_pod() if settings.pod_costs_s else None
 
     async def run(self, signals: Signals) -> None:
         """Work until told to end. Raises `SettingsError` when the port cannot be had."""
         listener = listen_for("SFVOPI_HOUSEKEEPING_PORT", self._settings.host, self._settings.port)
         server = await serve(Starlette(routes=health_routes(self.health, self.meter)), sock=listener)
-        self._side_tasks.start("clock", self._keep_time())
+        here = Exposed("housekeeping", process_id(), address_of(server.host, server.port))
+        self._side_tasks.start("clock", self._keep_time(here))
+        self._side_tasks.start("certificate", self._watch_certificate())
+        if self._kubernetes is not None:
+            self._side_tasks.start("pod costs", self._tell_pod_costs(self._kubernetes))
         schedule = self._side_tasks.start("schedule", self._schedule.keep_running())
         log.info("serving", version=VERSION, address=f"{server.host}:{server.port}")
         try:
             await signals.draining.wait()
-            self.health.draining = True
+            self.health.begin_draining()
             self._side_tasks.expect_ends()
             self._schedule.stop()
             stopping = asyncio.create_task(signals.stopping.wait(), name="stopping")
@@ -68,6 +80,8 @@ class Housekeeping:
             stopping.cancel()
         finally:
             await self._side_tasks.stop()
+            if self._kubernetes is not None:
+                await self._kubernetes.close()
             await server.stop()
             await self._registry.close()
         log.info("left")
@@ -96,10 +110,14 @@ class Housekeeping:
         return run
 
     # -- side tasks
-    async def _keep_time(self) -> None:
+    async def _keep_time(self, here: Exposed) -> None:
         while True:
             try:
+                began_at = time.monotonic()
                 offset_ms = await self._registry.sync_clock()
+                self.meter.observe(REGISTRY_SECONDS, time.monotonic() - began_at)
+                if here.address:
+                    await self._registry.expose(here, round(self._settings.lease_s * 1000))
             except RegistryAway as away:
                 self._watch.failed(away)
             else:
@@ -107,3 +125,25 @@ class Housekeeping:
                 self.health.started = True
                 self.meter.set(CLOCK_OFFSET_SECONDS, offset_ms / 1000)
             await asyncio.sleep(self._settings.heartbeat_s)
+
+    async def _watch_certificate(self) -> None:
+        while True:
+            until = await expires_at(self._settings.public_wss_url)
+            self.meter.set(CERTIFICATE_EXPIRES_SECONDS, until or 0.0)
+            await asyncio.sleep(LOOK_EVERY_S if until else LOOK_AGAIN_S)
+
+    async def _tell_pod_costs(self, kubernetes: Kubernetes) -> None:
+        costs = PodCosts(kubernetes)
+        while True:
+            try:
+                await costs.tell(await self._registry.workers(), self._registry.now_ms())
+            except RegistryAway as away:
+                self._watch.failed(away)
+            await asyncio.sleep(self._settings.pod_costs_s)
+
+
+def _kubernetes_of_this_pod() -> Kubernetes:
+    try:
+        return Kubernetes.of_this_pod()
+    except KubernetesAway as away:
+        raise SettingsError(f"SFVOPI_POD_COSTS_S is for pods of Kubernetes; set it to 0 elsewhere ({away})") from None

@@ -19,7 +19,7 @@ class CheckpointWatcher(FrameProcessor):
     """Put anywhere behind the transport's input. Event: `on_checkpoint_played(watcher, name)`."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(enable_direct_mode=True)  # it never waits: queues of its own would only cost
         self._register_event_handler("on_checkpoint_played")
 
     async def process_frame(self, frame: Frame, direction: FrameDirection) -> None:

@@ -16,7 +16,8 @@ class DTMFRouter(FrameProcessor):
     """
 
     def __init__(self, actions: Mapping[str, Action]) -> None:
-        super().__init__()
+        # texts are only passed on: queues of its own would only cost. A function may take its time.
+        super().__init__(enable_direct_mode=all(isinstance(action, str) for action in actions.values()))
         self._actions = dict(actions)
 
     async def process_frame(self, frame: Frame, direction: FrameDirection) -> None:

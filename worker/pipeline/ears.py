@@ -45,10 +45,11 @@ class Ears:
         """Whether the caller was last announced as speaking."""
         return self._is_speaking
 
-    def hear(self, pcm: bytes) -> None:
-        """The caller's audio, 16-bit mono."""
+    def hear(self, pcm: bytes) -> bool:
+        """The caller's audio, 16-bit mono; whether there is nothing on the line but its noise."""
         self._heard_at = time.monotonic()
         self._analyzer.hear(pcm if self._resampler is None else self._resampler.resample(pcm))
+        return self._analyzer.is_quiet
 
     async def begin(self) -> None:
         """Tell the services how speech is found."""

@@ -1,10 +1,18 @@
-"""Pipecat's frames → what the call's watch wants to know. One observer per call, told of each frame once."""
+"""Pipecat's frames → what the call's watch wants to know, each of them once.
+
+Not one of Pipecat's observers, for which every step of every frame is put into a queue that another task reads: this
+is called by the processors, does its work at once, and has none with what it does not know.
+"""
 
 import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any
 
 from pipecat.frames.frames import (
     EndFrame,
     ErrorFrame,
+    Frame,
     FunctionCallInProgressFrame,
     FunctionCallResultFrame,
     InterimTranscriptionFrame,
@@ -14,7 +22,6 @@ from pipecat.frames.frames import (
     TranscriptionFrame,
     UserStartedSpeakingFrame,
 )
-from pipecat.observers.base_observer import BaseObserver, FramePushed
 from pipecat.pipeline.worker import PipelineWorker
 from pipecat.processors.aggregators.dtmf_aggregator import DTMFAggregator
 from pipecat.processors.frame_processor import FrameProcessor
@@ -25,7 +32,7 @@ from pipecat.utils.errors import ErrorCategory
 
 from shared.telemetry.catalogue import PROVIDERS
 from worker.observing import CallWatch
-from worker.pipeline.anatomy import has_substitute
+from worker.pipeline.anatomy import has_substitute, processors_in
 from worker.providers import Failure, Service
 
 FAULTS: dict[ErrorCategory, str] = {
@@ -38,43 +45,72 @@ FAULTS: dict[ErrorCategory, str] = {
 }
 
 
-# a turn of the caller's, one of the bot's, a tool's beginning and end
-CONVERSATION = (
-    LLMContextFrame | LLMContextAssistantTimestampFrame | FunctionCallInProgressFrame | FunctionCallResultFrame
-)
-
-
-class CallObserver(BaseObserver):
+class CallObserver:
     """Tells the watch of one call what goes through its pipeline."""
 
     def __init__(self, watch: CallWatch, pipeline: PipelineWorker) -> None:
-        super().__init__(observe_every_push=False)
         self._watch = watch
         self._pipeline = pipeline
+        self._told: deque[int] = deque(maxlen=256)  # frames' ids: the next processor pushes them on
+        pipeline.add_event_handler("on_pipeline_started", self._started)
+        for processor in processors_in(pipeline.pipeline):
+            processor.add_event_handler("on_before_push_frame", self._pushed)
 
-    async def on_pipeline_started(self) -> None:
+    def _started(self, *_: object) -> None:
         self._watch.pipeline_started.set()
 
-    async def on_push_frame(self, data: FramePushed) -> None:
-        frame, watch = data.frame, self._watch
-        if isinstance(frame, TranscriptionFrame):
-            # keys that were turned into text are no speech
-            if frame.text.strip() and not isinstance(data.source, DTMFAggregator):
-                watch.caller_transcribed(frame.text)
-                watch.providers.lives(Service.STT)
-        elif isinstance(frame, LLMTextFrame):
-            watch.turns.llm_spoke(time.monotonic())
-            watch.providers.lives(Service.LLM)
-        elif isinstance(frame, InterimTranscriptionFrame | UserStartedSpeakingFrame):
-            watch.active()
-        elif isinstance(frame, CONVERSATION):
-            watch.conversation_changed.set()
-        elif isinstance(frame, EndFrame):
-            watch.end_seen_at = watch.end_seen_at or time.monotonic()
-        elif isinstance(frame, ErrorFrame):
-            failure = failure_of(frame, data.source, self._pipeline)
-            if failure is not None:
-                watch.provider_failed(failure)
+    def _pushed(self, source: FrameProcessor, frame: Frame) -> None:
+        kind = type(frame)
+        if kind not in _ACT_OF:
+            _ACT_OF[kind] = next((act for wanted, act in ACTS.items() if issubclass(kind, wanted)), None)
+        act = _ACT_OF[kind]
+        if act is not None and frame.id not in self._told:
+            self._told.append(frame.id)
+            act(self, frame, source)
+
+    def _transcribed(self, frame: TranscriptionFrame, source: FrameProcessor) -> None:
+        # keys that were turned into text are no speech
+        if frame.text.strip() and not isinstance(source, DTMFAggregator):
+            self._watch.caller_transcribed(frame.text)
+            self._watch.providers.lives(Service.STT)
+
+    def _model_spoke(self, _: LLMTextFrame, __: FrameProcessor) -> None:
+        self._watch.turns.llm_spoke(time.monotonic())
+        self._watch.providers.lives(Service.LLM)
+
+    def _active(self, _: Frame, __: FrameProcessor) -> None:
+        self._watch.active()
+
+    def _conversation_changed(self, _: Frame, __: FrameProcessor) -> None:
+        self._watch.conversation_changed.set()
+
+    def _ends(self, _: EndFrame, __: FrameProcessor) -> None:
+        self._watch.end_seen_at = self._watch.end_seen_at or time.monotonic()
+
+    def _failed(self, frame: ErrorFrame, source: FrameProcessor) -> None:
+        failure = failure_of(frame, source, self._pipeline)
+        if failure is not None:
+            self._watch.provider_failed(failure)
+
+
+Act = Callable[[CallObserver, Any, FrameProcessor], None]
+
+ACTS: dict[type[Frame], Act] = {
+    TranscriptionFrame: CallObserver._transcribed,
+    LLMTextFrame: CallObserver._model_spoke,
+    InterimTranscriptionFrame: CallObserver._active,
+    UserStartedSpeakingFrame: CallObserver._active,
+    # a turn of the caller's, one of the bot's, a tool's beginning and end
+    LLMContextFrame: CallObserver._conversation_changed,
+    LLMContextAssistantTimestampFrame: CallObserver._conversation_changed,
+    FunctionCallInProgressFrame: CallObserver._conversation_changed,
+    FunctionCallResultFrame: CallObserver._conversation_changed,
+    EndFrame: CallObserver._ends,
+    ErrorFrame: CallObserver._failed,
+}
+
+
+_ACT_OF: dict[type[Frame], Act | None] = {}  # of every kind that was seen
 
 
 def failure_of(frame: ErrorFrame, source: FrameProcessor, pipeline: PipelineWorker) -> Failure | None:

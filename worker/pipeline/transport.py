@@ -26,6 +26,7 @@ from pipecat.frames.frames import (
     InputDTMFFrame,
     InputTransportMessageFrame,
     InterruptionFrame,
+    MetricsFrame,
     OutputAudioRawFrame,
     OutputTransportMessageFrame,
     OutputTransportMessageUrgentFrame,
@@ -51,13 +52,14 @@ from worker.pipeline.ears import Ears
 from worker.pipeline.observer import CallObserver
 from worker.pipeline.recordings import Recording
 from worker.pipeline.resampler import Resampler
+from worker.pipeline.usage import count_usage
 from worker.pipeline.vad import EDGE_PARAMS
 from worker.providers import Service
-from worker.speaker import CHUNK_MS
 from worker.stream import CallStream
 from worker.turns import LOUD_RMS
 
 PIECE_MS = 100  # of the caller's audio, for what recognises it: every piece costs the same, however long it is
+QUIET_PIECE_MS = 200  # as long as there is nothing but the line's noise: with the first louder sound it goes on at once
 MOST_UNHEARD_S = 5  # of the caller's audio that a busy pipeline may leave waiting
 BOT_SPEAKS_EVERY_S = 1.0  # Pipecat tells it five times a second, to everybody in the pipeline
 KEYS = {str(key.value): key for key in KeypadEntry}  # A-D, which few telephones have, are not among them
@@ -100,7 +102,7 @@ class SFVoPITransport(BaseTransport):
             "audio_in_enabled": True,
             "audio_out_enabled": True,
             "audio_out_sample_rate": stream.format.sample_rate,
-            "audio_out_10ms_chunks": CHUNK_MS // 10,
+            "audio_out_10ms_chunks": stream.speaker.chunk_ms // 10,
             "audio_out_end_silence_secs": 0,
             # audio waits for a stream that comes back; a dead peer is noticed by the socket, long before
             "audio_out_write_timeout_secs": stream.hold_s + 30,
@@ -145,7 +147,7 @@ class SFVoPIInput(BaseInputTransport):
         self._resampler: Resampler | None = None
         self._heard = bytearray()  # 16-bit PCM at the pipeline's rate, not yet pushed
         self._something = asyncio.Event()  # to be pushed
-        self._piece_bytes = 0
+        self._piece_bytes = self._quiet_piece_bytes = 0
         self._tasks: list[asyncio.Task[None]] = []
 
     @property
@@ -156,7 +158,7 @@ class SFVoPIInput(BaseInputTransport):
     async def setup(self, setup: FrameProcessorSetup) -> None:  # type: ignore[override]  # as Pipecat's own does
         await super().setup(setup)
         pipeline = setup.pipeline_worker
-        pipeline.add_observer(CallObserver(self._stream.watch, pipeline))
+        CallObserver(self._stream.watch, pipeline)
 
         async def idle(_: Any) -> None:
             self._stream.watch.idle_seen = True
@@ -169,6 +171,7 @@ class SFVoPIInput(BaseInputTransport):
             heard_rate = self.sample_rate if self._params.audio_in_filter else rate
             self._ears = Ears(heard_rate, self._vad, self._something.set, self.broadcast_frame)
             self._piece_bytes = self.sample_rate * PIECE_MS // 1000 * 2
+            self._quiet_piece_bytes = self.sample_rate * QUIET_PIECE_MS // 1000 * 2
         self._stream.show_pipeline(pipeline)
 
     async def start(self, frame: StartFrame) -> None:
@@ -224,10 +227,12 @@ class SFVoPIInput(BaseInputTransport):
         pcm = decode(event.payload, event.format)
         if audioop.rms(pcm, 2) > LOUD_RMS:
             self._stream.watch.caller_was_loud(time.monotonic())
+        is_quiet = False
         if self._ears is not None and not self._params.audio_in_filter:
-            self._ears.hear(pcm)
+            is_quiet = self._ears.hear(pcm)
         self._heard += pcm if self._resampler is None else self._resampler.resample(pcm)
-        if len(self._heard) >= self._piece_bytes or self._params.audio_in_filter:
+        enough = self._quiet_piece_bytes if is_quiet else self._piece_bytes
+        if len(self._heard) >= enough or self._params.audio_in_filter:
             self._something.set()
             if len(self._heard) > MOST_UNHEARD_S * self.sample_rate * 2:  # late audio is worth less than new audio
                 del self._heard[: len(pcm)]
@@ -310,6 +315,8 @@ class SFVoPIOutput(BaseOutputTransport):
         if isinstance(frame, TTSAudioRawFrame):
             self._stream.watch.turns.tts_spoke(time.monotonic())
             self._stream.watch.providers.lives(Service.TTS)
+        elif isinstance(frame, MetricsFrame):
+            count_usage(frame, self._stream.watch)
         await super().process_frame(frame, direction)
 
     async def _interrupt(self, frame: Frame, direction: FrameDirection) -> None:

@@ -6,9 +6,11 @@ pool of threads; what belongs to a stream (recurrent state, context, buffers) st
 are those of the stock part, which the tests compare on the same audio.
 """
 
+import time
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from importlib.resources import files
+from typing import Any
 
 from pipecat.audio.vad.silero import SileroOnnxModel, SileroVADAnalyzer
 from pipecat.audio.vad.vad_analyzer import VADAnalyzer, VADParams
@@ -20,11 +22,37 @@ PHONE_PARAMS = VADParams(confidence=0.7, start_secs=0.1, stop_secs=0.2, min_volu
 EDGE_PARAMS = VADParams(confidence=0.7, start_secs=0.1, stop_secs=0.2, min_volume=0)
 
 
+class _TimedSession:
+    """A session of the model that knows how long it has run."""
+
+    def __init__(self, session: Any) -> None:
+        self._session = session
+        self.spent_s = 0.0
+
+    def run(self, *given: Any) -> Any:
+        began_at = time.perf_counter()
+        try:
+            return self._session.run(*given)
+        finally:
+            self.spent_s += time.perf_counter() - began_at
+
+
 @cache
 def shared_model() -> SileroOnnxModel:
     """The process' one session; of a stream's state it holds none."""
     path = files("pipecat.audio.vad.data").joinpath("silero_vad.onnx")
-    return SileroOnnxModel(str(path), force_onnx_cpu=True)
+    model = SileroOnnxModel(str(path), force_onnx_cpu=True)
+    model.session = _TimedSession(model.session)
+    return model
+
+
+def take_spent_s() -> float:
+    """Seconds that the model has run since this was last asked; all streams together."""
+    if not shared_model.cache_info().currsize:
+        return 0.0  # nobody listens yet
+    session = shared_model().session
+    spent_s, session.spent_s = session.spent_s, 0.0
+    return float(spent_s)
 
 
 @cache

@@ -1,13 +1,14 @@
 """Silero for all streams of a process at once: what came within a moment goes through the model in one run.
 
 One window costs a third in a batch of what it costs alone, and nobody hops between threads. What belongs to a stream
-(recurrent state, context) lies in one row of the batch's arrays. A silent line costs no run at all: windows below
-`GATE_RMS` are put by while nobody speaks, and the last of them go through the model before the first loud one, which
-then finds what it would have found. Decisions are made by the stock analyzer's own rules; the tests compare them.
+(recurrent state, context) lies in one row of the batch's arrays. A line on which nobody speaks costs no run at all:
+windows that hold no more than its noise are put by, and the last of them go through the model before the first loud
+one, which then finds what it would have found. Decisions are made by the stock analyzer's own rules; the tests compare.
 """
 
 import asyncio
 import audioop
+import time
 from collections import deque
 from collections.abc import Callable
 from functools import cache
@@ -18,11 +19,16 @@ from pipecat.audio.vad.vad_analyzer import VADAnalyzer, VADParams, VADState
 
 from worker.pipeline.vad import SharedSileroVADAnalyzer, shared_model
 
-BATCH_S = 0.01  # windows wait for each other for so long
-MAX_BATCH = 32  # at a time: 1.5 ms, after which others have their turn
-GATE_RMS = 40  # -58 dB: a silent line's noise is below, speech that anybody could understand above
+BATCH_S = 0.02  # windows wait for each other for so long
+MAX_BATCH = 32  # at a time: 1.5 ms
+TURN_S = 0.003  # after which others on the event loop have their turn
+# A window is loud if it is louder than the line's noise by 3 dB. Below -58 dB (of 16 bits) nothing is; above -53 dB
+# everything is, or soft speech on a noisy line would be taken for its noise.
+LOUDER, GATE_RMS, GATE_RMS_MOST = 1.4, 40.0, 70.0
+FLOOR_RISES = 1.02  # with each window: a line that gets noisier is known within seconds
 PRE_ROLL = 16  # windows (of 32 ms) before the first loud one: with fewer, very soft speech is found a few windows late
-HANG = 12  # windows after the last loud one: longer than the pause that ends speech
+HANG = 8  # windows after the last loud one: longer than the pause that ends speech
+REST_RMS, REST_WINDOWS = 20.0, 20  # a line on which nobody speaks, until the model knows it as such
 
 Floats = npt.NDArray[np.float32]
 
@@ -40,6 +46,7 @@ class Batch:
         self._free: list[int] = []
         self._waiting: dict[BatchedVADAnalyzer, None] = {}
         self._loop: asyncio.AbstractEventLoop | None = None  # that will run the batch
+        self._at_rest: Floats = self._state_after_noise()
 
     def take_row(self) -> int:
         """A row for a stream that begins."""
@@ -61,6 +68,19 @@ class Batch:
         self._state[:, row] = 0
         self._context[row] = 0
 
+    def rest(self, row: int) -> None:
+        """This stream has not spoken for long: from here on as if there had been a faint noise."""
+        self._state[:, row] = self._at_rest
+        self._context[row] = 0
+
+    def _state_after_noise(self) -> Floats:
+        row, noise = self.take_row(), np.random.default_rng(0).normal(0, REST_RMS, (REST_WINDOWS, self.window))
+        for window in noise.astype(np.int16):
+            self.judge([row], [window.tobytes()])
+        state = self._state[:, row].copy()
+        self.give_back(row)
+        return state
+
     def want(self, analyzer: "BatchedVADAnalyzer") -> None:
         """This stream has a window to be judged: it is, in a moment."""
         self._waiting[analyzer] = None
@@ -73,20 +93,30 @@ class Batch:
         self._waiting.pop(analyzer, None)
 
     def _run(self) -> None:
+        """Judge what waits, a stream's backlog too as far as there is time: else each window of it waits for a turn.
+
+        Not beyond a change, which is announced before the next: a short word would begin and end unnoticed.
+        """
         loop, self._loop = self._loop, None
+        until = time.monotonic() + TURN_S
+        while self._waiting and not self._judge_next() and time.monotonic() < until:
+            pass
+        if self._waiting and loop is not None:
+            self._loop = loop
+            loop.call_soon(self._run)
+
+    def _judge_next(self) -> bool:
+        """Of every stream that waits the oldest window; whether anybody began or ceased to speak."""
         analyzers = list(self._waiting)[:MAX_BATCH]
         windows = [analyzer.pending.popleft() for analyzer in analyzers]
         for analyzer in analyzers:
             del self._waiting[analyzer]
             if analyzer.pending:
                 self._waiting[analyzer] = None  # behind the others
-        if self._waiting and loop is not None:
-            self._loop = loop
-            loop.call_soon(self._run)
-        if analyzers:
-            confidences = self.judge([analyzer.row for analyzer in analyzers], windows)
-            for analyzer, window, confidence in zip(analyzers, windows, confidences, strict=True):
-                analyzer.decide(window, confidence)
+        confidences = self.judge([analyzer.row for analyzer in analyzers], windows)
+        judged = zip(analyzers, windows, confidences, strict=True)
+        changes = [analyzer.decide(window, confidence) for analyzer, window, confidence in judged]
+        return any(changes)
 
     def judge(self, rows: list[int], windows: list[bytes]) -> list[float]:
         """How sure the model is that each of these windows, one per row, is speech; the rows' states move on."""
@@ -135,11 +165,17 @@ class BatchedVADAnalyzer(SharedSileroVADAnalyzer):
         self._heard = b""
         self._quiet_windows: deque[bytes] = deque(maxlen=PRE_ROLL)
         self._open_for = 0  # windows, until the gate closes
+        self._floor = 0.0  # RMS of the line's noise
         self.set_sample_rate(rate)
 
     @property
     def state(self) -> VADState:
         return self._vad_state
+
+    @property
+    def is_quiet(self) -> bool:
+        """Nothing is louder than the line's noise, and was not for a while."""
+        return self._open_for <= 0 and self._vad_state is VADState.QUIET and not self.pending
 
     def hear(self, pcm: bytes) -> None:
         """Audio, in pieces of any length."""
@@ -150,27 +186,32 @@ class BatchedVADAnalyzer(SharedSileroVADAnalyzer):
             self._heard = self._heard[size:]
 
     def _gate(self, window: bytes) -> None:
-        if audioop.rms(window, 2) >= GATE_RMS or self._params.min_volume > 0:  # the loudness must hear everything
+        rms = audioop.rms(window, 2)
+        self._floor = min(rms, self._floor * FLOOR_RISES + 0.1)
+        is_loud = rms >= min(max(LOUDER * self._floor, GATE_RMS), GATE_RMS_MOST)
+        if is_loud or self._params.min_volume > 0:  # the loudness must hear everything
             self._open_for = HANG
         else:
             self._open_for -= 1
-        if self._open_for <= 0 and self._vad_state is VADState.QUIET:
+        if self.is_quiet:
             self._quiet_windows.append(window)
             return
-        if len(self._quiet_windows) == PRE_ROLL:  # nobody spoke for a while: as after the stock analyzer's own resets
-            self._model.reset_states()
+        if len(self._quiet_windows) == PRE_ROLL:  # there may have been more of them
+            self._batch.rest(self.row)
             self._windows_since_reset = 0
         self.pending.extend(self._quiet_windows)
         self._quiet_windows.clear()
         self.pending.append(window)
         self._batch.want(self)
 
-    def decide(self, window: bytes, confidence: float) -> None:
-        """The model's answer to the oldest window."""
+    def decide(self, window: bytes, confidence: float) -> bool:
+        """The model's answer to the oldest window; whether that is a change."""
         before, self._confidence = self._vad_state, confidence
         self._run_analyzer(window)
-        if self._vad_state is not before and self._vad_state in (VADState.SPEAKING, VADState.QUIET):
+        has_changed = self._vad_state is not before and self._vad_state in (VADState.SPEAKING, VADState.QUIET)
+        if has_changed:
             self._changed()
+        return has_changed
 
     def voice_confidence(self, buffer: bytes) -> float:
         """Called by the stock rules with the window that was just judged."""

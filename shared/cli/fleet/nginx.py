@@ -31,17 +31,24 @@ def nginx_binary() -> str:
     return found
 
 
-def write_configuration(folder: Path, listen: str, gateways: Sequence[str], internal: Sequence[str]) -> Path:
-    """Fill the template in; addresses are host:port. Returns the file. Raises `CliFault` outside of a checkout."""
+def write_configuration(
+    folder: Path, listen: str, gateways: Sequence[str], internal: Sequence[str], tls: tuple[Path, Path] | None = None
+) -> Path:
+    """Fill the template in; addresses are host:port, `tls` is certificate and key. Returns the file.
+
+    Raises `CliFault` outside of a checkout.
+    """
     if not TEMPLATE.is_file():
         raise CliFault(f"{TEMPLATE} is missing: nginx in front of a local fleet needs a checkout", BAD_USAGE)
     folder.mkdir(parents=True, exist_ok=True)
     values = {
         "NGINX_RUN": str(folder),
-        "NGINX_LISTEN": listen,
-        "NGINX_TLS": "",
-        "NGINX_GATEWAYS": _servers(gateways),
-        "NGINX_GATEWAYS_INTERNAL": _servers(internal),
+        "NGINX_LISTEN": f"{listen} ssl http2" if tls else listen,
+        "NGINX_TLS": f"ssl_certificate {tls[0]}; ssl_certificate_key {tls[1]};" if tls else "",
+        "NGINX_ACCESS_LOG": str(folder / "nginx-access.jsonl"),
+        "NGINX_UPSTREAMS": _upstream("gateways", gateways) + _upstream("gateways_internal", internal),
+        "NGINX_GATEWAYS": "gateways",
+        "NGINX_GATEWAYS_INTERNAL": "gateways_internal",
     }
     written = folder / "nginx.conf"
     # safe: nginx' own variables are written $like_this, ours ${LIKE_THIS}
@@ -65,6 +72,7 @@ def is_listening(port: int) -> bool:
     return True
 
 
-def _servers(addresses: Sequence[str]) -> str:
+def _upstream(name: str, addresses: Sequence[str]) -> str:
     """A gateway that failed is asked again after a second; with one alone, nginx asks it always."""
-    return " ".join(f"server {address} max_fails=1 fail_timeout=1s;" for address in addresses)
+    servers = " ".join(f"server {address} max_fails=1 fail_timeout=1s;" for address in addresses)
+    return f"upstream {name} {{ {servers} keepalive 32; }}\n"

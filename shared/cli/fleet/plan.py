@@ -48,7 +48,8 @@ class FleetPlan:
     and `.env` through (as `sfvopi up` does); else the processes see only what is written here. `on_progress`
     hears of every step: (process, what). Times in seconds; `stop_within_s` is for the drain at the end.
 
-    With `has_nginx`, nginx stands in front on `port`; `media_path` is then direct or relayed. Direct needs it.
+    With `has_nginx`, nginx stands in front on `port`; `media_path` is then direct or relayed. Direct needs it, and so
+    does `tls`: the files of a certificate that is good for 127.0.0.1, and of its key.
     """
 
     gateways: int = 1
@@ -63,6 +64,7 @@ class FleetPlan:
     housekeeping_port: int = 0
     media_path: str = "relayed"
     has_nginx: bool = False
+    tls: tuple[Path, Path] | None = None
     redis_url: str = ""
     public_wss_url: str = ""
     webhook_secret: str = ""
@@ -82,7 +84,7 @@ class FleetPlan:
         further = {name: free_port() for name in self.gateway_names[1:]}
         self.internal_ports = {self.gateway_names[0]: self.internal_port} | further
         self.housekeeping_port = self.housekeeping_port or free_port()
-        self.has_nginx = self.has_nginx or self.media_path == "direct"
+        self.has_nginx = self.has_nginx or self.media_path == "direct" or self.tls is not None
         self.gateway_port = free_port() if self.has_nginx else self.port
         self.token_secret = secrets.token_hex(32)
         self.api_token = self.api_token or secrets.token_urlsafe(24)
@@ -91,7 +93,7 @@ class FleetPlan:
 
     @property
     def public_url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"http{'s' if self.tls else ''}://127.0.0.1:{self.port}"
 
     @property
     def api_url(self) -> str:
@@ -155,7 +157,8 @@ class FleetPlan:
         """What nginx is started with, and reloads."""
         gateways = [f"127.0.0.1:{self.gateway_port}"]  # one socket for all of them
         internal = [f"127.0.0.1:{port}" for port in self.internal_ports.values()]
-        return nginx.write_configuration(self.folder / "nginx", f"127.0.0.1:{self.port}", gateways, internal)
+        listen = f"127.0.0.1:{self.port}"
+        return nginx.write_configuration(self.folder / "nginx", listen, gateways, internal, self.tls)
 
     def log_path(self, name: str) -> Path:
         return self.folder / f"{name}.jsonl"
@@ -178,7 +181,7 @@ class FleetPlan:
             "SFVOPI_MEDIA_PATH": self.media_path if self.has_nginx else "",
             "SFVOPI_TRUSTED_PROXIES": "127.0.0.1/32" if self.has_nginx else "",
             "SFVOPI_WEBHOOK_SECRETS": self.webhook_secret,
-            "PUBLIC_WSS_URL": self.public_wss_url or f"ws://127.0.0.1:{self.port}/ws",
+            "PUBLIC_WSS_URL": self.public_wss_url or f"ws{self.public_url.removeprefix('http')}/ws",
             "SFVOPI_BOT": self.bot,
         }
         given = {k: v for k, v in ours.items() if v}

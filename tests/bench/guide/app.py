@@ -24,8 +24,8 @@ from pipecat.turns.user_turn_strategies import UserTurnStrategies
 from pipecat.workers.runner import WorkerRunner
 
 from tests.bench.guide.serializer import SFVoPISerializer
-from tests.bench.loop_lag import sample_this_loop
 from tests.bench.providers import BenchLLM, BenchSTT, BenchTTS
+from worker.capacity.loop_lag import sample_this_loop
 
 RATE = 16000
 PROMPT = "You are a friendly receptionist on the telephone. Keep your answers short."

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.bench.playout import CarrierPlayout
+from shared.carrier.load.playout import CarrierPlayout
 
 
 def playing(*arrivals: tuple[float, float], prebuffer_s: float = 0.06) -> CarrierPlayout:

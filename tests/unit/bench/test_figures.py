@@ -4,9 +4,19 @@ import dataclasses
 
 import pytest
 
-from tests.bench.call import Call
-from tests.bench.figures import Counters, Figures, Window, greeting_ms, middle, percentile, rounded, stall_of_ms, worst
-from tests.bench.loop_lag import EVERY_S, spread_out
+from shared.carrier.load.call import Call
+from worker.capacity.figures import (
+    Counters,
+    Figures,
+    Window,
+    greeting_ms,
+    middle,
+    percentile,
+    rounded,
+    stall_of_ms,
+    worst,
+)
+from worker.capacity.loop_lag import EVERY_S, spread_out
 
 BEGIN = Counters(at=100.0, cpu_s=10.0, rss_mb=100.0, core_idle_s=50.0, dropped=0)
 END = Counters(at=110.0, cpu_s=14.0, rss_mb=110.0, core_idle_s=55.0, dropped=2)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.bench.knee import KneeSearch, resolution
+from worker.capacity.knee import KneeSearch, resolution
 
 
 def search(guess: int, true_knee: int, most: int = 120) -> tuple[KneeSearch, list[int]]:
@@ -57,4 +57,23 @@ def test_failures_alone_confirm_nothing() -> None:
     found = KneeSearch(50, 120)
     found.held(50, is_kept=False)
     assert found.passed is None
+    assert found.next() == 45
+
+
+@pytest.mark.parametrize(("true_knee", "found_with"), [(13, [11, 13, 15]), (12, [11, 13]), (9, [11, 7, 9, 10])])
+def test_with_large_steps_it_takes_few_holds(true_knee: int, found_with: list[int]) -> None:
+    found, held = KneeSearch(11, 120, suspect=15, fineness=5), []
+    while (calls := found.next()) is not None:
+        held.append(calls)
+        found.held(calls, is_kept=calls <= true_knee)
+    assert held == found_with
+    assert true_knee - 2 < (found.passed or 0) <= true_knee
+    assert not found.is_open
+
+
+def test_past_the_number_with_which_the_ramp_broke_it_goes_only_when_that_was_held() -> None:
+    found = KneeSearch(36, 120, suspect=37)
+    found.held(36, is_kept=True)
+    assert found.next() == 37
+    found.held(37, is_kept=True)
     assert found.next() == 45

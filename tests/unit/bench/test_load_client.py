@@ -6,12 +6,12 @@ import json
 
 import pytest
 
+from shared.carrier.load import wire
+from shared.carrier.load.call import Call, CallLost
+from shared.carrier.load.script import FRAME_S, frames_of_call, utterances
 from shared.sfvopi.formats import PCMA_8K
 from shared.sfvopi.messages import MediaReceived, StreamStarted
 from shared.sfvopi.reader import EventReader
-from tests.bench import wire
-from tests.bench.call import Call, CallLost
-from tests.bench.script import FRAME_S, frames_of_call, utterances
 
 
 def server_frame(payload: bytes, opcode: int = wire.TEXT) -> bytes:

@@ -61,10 +61,25 @@ def test_ratios_are_of_knees_that_were_found() -> None:
     assert "5.0 ×" in markdown(report)
 
 
-def test_against_a_knee_that_may_lie_higher_there_is_no_ratio() -> None:
-    report = report_of({"ours-direct": [round_of(50)], "guide": [round_of(2, is_open=True)]})
-    assert report["ratios"]["knee ours-direct / guide"] is None
-    assert "| guide | ≥ 2 |" in markdown(report)
+@pytest.mark.parametrize(
+    ("is_ours_open", "is_theirs_open", "bound", "told"),
+    [(False, True, "<=", "≤ 25.0 ×"), (True, False, ">=", "≥ 25.0 ×"), (True, True, "~", "~ 25.0 ×")],
+)
+def test_a_ratio_of_a_knee_that_may_lie_higher_is_marked(
+    is_ours_open: bool, is_theirs_open: bool, bound: str, told: str
+) -> None:
+    report = report_of(
+        {"ours-direct": [round_of(50, is_open=is_ours_open)], "guide": [round_of(2, is_open=is_theirs_open)]}
+    )
+    assert report["ratios"]["knee ours-direct / guide"] == 25
+    assert report["ratio_bounds"] == {"knee ours-direct / guide": bound}
+    assert told in markdown(report)
+    assert f"- knee ours-direct / guide: {bound} 25.0" in markdown(report)
+
+
+def test_two_workers_are_told_as_a_part_of_one() -> None:
+    report = report_of({"ours-direct": [round_of(50)], "ours-two-workers": [round_of(46)]})
+    assert report["ratios"]["knee ours-two-workers / ours-direct"] == 0.92
 
 
 def test_cpu_time_is_compared_at_the_same_number_of_calls_only() -> None:

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from tests.bench.figures import Counters, Figures, Window
-from tests.bench.slo import broken, disturbances
+from worker.capacity.figures import Counters, Figures, Window
+from worker.capacity.slo import MANNERS, broken, disturbances, judged
 
 _NOW = Counters(at=0.0, cpu_s=0.0, rss_mb=100.0, core_idle_s=0.0, dropped=0)
 _NOTHING = Window(_NOW, replace(_NOW, at=20.0, core_idle_s=20.0), [], [[]], []).figures()
@@ -51,6 +51,14 @@ def test_what_was_not_measured_is_not_told_beside_what_was_broken() -> None:
 
 def test_without_the_response_of_one_call_that_of_many_cannot_be_judged() -> None:
     assert broken(GOOD, None) == ["response p50 not measured"]
+
+
+def test_manners_that_a_bot_does_not_have_may_be_left_apart_and_nothing_else() -> None:
+    rude = replace(GOOD, disobeyed=2, barge_in_p95_ms=None)
+    assert set(judged(rude, 1000.0)) == {"interruptions disobeyed", "barge-in p95"} <= MANNERS
+    assert broken(rude, 1000.0, apart=MANNERS) == []
+    assert broken(replace(rude, calls_lost=1), 1000.0, apart=MANNERS) == ["calls lost: 1"]
+    assert broken(replace(rude, loop_lag_p99_ms=30.0), 1000.0, apart=MANNERS) == ["loop lag p99 30 ms (limit 20)"]
 
 
 def test_a_late_client_or_a_core_that_others_used_disturbs() -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.bench.turns import Turn, Turns
+from shared.carrier.load.turns import Turn, Turns
 
 
 def one(turns: Turns) -> Turn:

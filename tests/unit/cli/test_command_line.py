@@ -10,6 +10,7 @@ from shared.cli.settings_list import all_settings
 from shared.version import VERSION
 
 COMMANDS = ["demo", "up", "doctor", "calls", "calls show", "wire", "workers", "end", "settings", "metrics", "call"]
+COMMANDS += ["bench", "bench capacity"]
 SFVOPI = [sys.executable, "-c", "from shared.cli.main import app; app(prog_name='sfvopi')"]
 
 

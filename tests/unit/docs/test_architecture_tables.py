@@ -9,7 +9,7 @@ from shared.calls.outcome import RESULT_OF, Reason
 from shared.calls.state import MOVES, CallEvent, CallState
 from shared.fleet.worker import Order, WorkerRecord, WorkerState
 from shared.registry import RedisRegistry
-from shared.registry.contract import TimelineEntry
+from shared.registry.contract import Exposed, TimelineEntry
 from shared.registry.endings import end_call
 from shared.sfvopi.closing import CloseCode, Refusal
 from tests.conftest import empty
@@ -50,6 +50,7 @@ async def found(redis_url: str) -> dict[str, tuple[str, int]]:
     await registry.give_order(worker, Order.DRAIN)
     await registry.saw_reconnect()
     await registry.gateway_heartbeat("g1", 5000)
+    await registry.expose(Exposed("gateway", "g1", "127.0.0.1:9000"), 5000)
     for call_id in ("c1", "c2"):
         await registry.reserve(call_id, 60_000, number="+91", ceiling=5)
         await registry.move(call_id, CallEvent.ANSWER, {"worker_id": "w1"})

@@ -5,6 +5,7 @@ import re
 import shlex
 import tomllib
 from collections.abc import Iterator
+from itertools import pairwise
 
 import pytest
 import typer
@@ -12,7 +13,7 @@ import typer
 from shared.cli.main import app
 from tests.documents import DOCUMENTS, ROOT, blocks, inline_code
 
-PROGRAMS = ("sfvopi", "make", "python", "pip", "docker", "cp", "uvicorn")
+PROGRAMS = ("sfvopi", "make", "python", "pip", "docker", "cp", "uvicorn", "kubectl", "sh")
 
 
 def command_lines() -> Iterator[tuple[str, tuple[str, ...]]]:
@@ -57,6 +58,8 @@ def test_a_command_line_can_be_typed(where: str, words: tuple[str, ...]) -> None
             wanted = re.search(r"\[([\w,]+)\]", arguments[-1])
             assert wanted
             assert set(wanted[1].split(",")) <= set(extras)
+        case "kubectl":
+            assert all((ROOT / folder).is_dir() for option, folder in pairwise(arguments) if option == "-k")
         case other:
             assert other in PROGRAMS
 

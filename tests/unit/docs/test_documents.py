@@ -7,6 +7,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+import yaml
 
 from shared.carrier.report import CallOutcome, CallReport
 from shared.cli.doctor.bot_checks import check_bot
@@ -67,13 +68,15 @@ def slug(heading: str) -> str:
     return re.sub(r"[^\w\- ]", "", heading.lstrip("#").strip().lower()).replace(" ", "-")
 
 
-@pytest.mark.parametrize("block", blocks("toml", "json", "python", "sh"), ids=str)
+@pytest.mark.parametrize("block", blocks("toml", "json", "yaml", "python", "sh"), ids=str)
 def test_a_block_is_what_it_says_it_is(block: Block) -> None:
     match block.language:
         case "toml":
             tomllib.loads(block.text)
         case "json":
             json.loads(block.text)
+        case "yaml":
+            yaml.safe_load(block.text)
         case "python":
             compile(block.text, str(block), "exec")
         case _:
@@ -82,7 +85,7 @@ def test_a_block_is_what_it_says_it_is(block: Block) -> None:
 
 def test_every_block_says_what_it_is_or_is_a_drawing() -> None:
     assert {block.language for block in blocks("")} <= {""}
-    known = {"toml", "json", "python", "sh", ""}
+    known = {"toml", "json", "yaml", "python", "sh", ""}
     assert {lang for document in DOCUMENTS for lang in re.findall(r"^```(\w+)$", document.read_text(), re.M)} <= known
 
 

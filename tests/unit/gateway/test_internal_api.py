@@ -10,8 +10,14 @@ from structlog.testing import capture_logs
 
 from shared.calls.state import CallEvent
 from shared.fleet.worker import WorkerState
+from shared.registry import MemoryRegistry
+from shared.registry.contract import Exposed
+from tests.unit.gateway.conftest import LEASE_MS
 
-INTERNAL = ["/route", "/healthz", "/readyz", "/metrics", "/api/calls", "/api/workers", "/api/fleet", "/api/calls/c-1"]
+INTERNAL = [
+    *("/route", "/healthz", "/readyz", "/metrics", "/api/calls", "/api/workers"),
+    *("/api/fleet", "/api/demand", "/api/targets", "/api/calls/c-1"),
+]
 
 
 @pytest.mark.parametrize("path", INTERNAL)
@@ -30,7 +36,8 @@ async def test_the_api_wants_its_token_when_there_is_one(open_house: Any) -> Non
     for path in INTERNAL[4:]:
         assert (await house.inner.get(path)).status_code == 401
         assert (await house.inner.get(path, headers={"Authorization": "Bearer wrong"})).status_code == 401
-        assert (await house.inner.get(path, headers={"Authorization": "Bearer s3cret"})).status_code in (200, 404)
+        known = (await house.inner.get(path, headers={"Authorization": "Bearer s3cret"})).status_code
+        assert known in ((503,) if path == "/api/demand" else (200, 404))
     assert (await house.inner.post("/api/calls/c-1/end")).status_code == 401
     assert (await house.inner.post("/api/workers/w1/drain")).status_code == 401
     assert (await house.inner.get("/healthz")).status_code == 200
@@ -95,6 +102,38 @@ async def test_workers_and_fleet_are_shown(house: Any) -> None:
     ]
     fleet = (await house.inner.get("/api/fleet")).json()
     assert fleet == {"capacity": 3, "used": 1, "free": 2, "workers": 2, "live_calls": 1, "drift": 0, "waiting": 0}
+
+
+async def test_demand_counts_calls_of_draining_workers_and_those_in_line(open_house: Any, clock: Any) -> None:
+    house = await open_house(registry=MemoryRegistry(clock=clock))
+    serving = await house.start_worker("w1", capacity=3)
+    leaving = await house.start_worker("w2", capacity=5)
+    for number in range(3):
+        await house.answer(f"c-{number}")
+    await leaving.beat(5, WorkerState.DRAINING)
+    clock.forward(20_000)
+    await serving.beat(3)
+    await house.registry.join_line("c-9", clock(), 10_000)
+    assert (await house.inner.get("/api/demand")).json() == {"calls": 4}, "else what drains would look like no demand"
+    clock.forward(LEASE_MS)
+    await serving.beat(3)
+    await house.registry.keep_line([], 0)
+    assert (await house.inner.get("/api/demand")).json() == {"calls": 0}, "reservations and silent workers have lapsed"
+
+
+async def test_demand_that_is_not_known_is_no_figure(open_house: Any, clock: Any) -> None:
+    house = await open_house(registry=MemoryRegistry(clock=clock))
+    for why in ("nobody has spoken yet", "spoken a moment ago"):
+        unknown = await house.inner.get("/api/demand")
+        assert (unknown.status_code, unknown.headers["retry-after"]) == (503, "1"), why
+        worker = await house.start_worker("w1") if not house.workers else house.workers[0]
+    clock.forward(10_000)
+    await worker.beat(10)
+    assert (await house.inner.get("/api/demand")).json() == {"calls": 0}
+    house.registry.is_away = True
+    away = await house.inner.get("/api/demand")
+    assert (away.status_code, "calls" in away.json()) == (503, False), "0 would scale the fleet down"
+    house.registry.is_away = False
 
 
 async def nudged(house: Any, topic: str, asking: Any) -> tuple[Any, str]:
@@ -199,3 +238,17 @@ async def test_route_sends_a_busy_message_to_the_gateway_itself(house: Any) -> N
     path = (await house.answer("c-1", "fallback")).url.split(str(house.public.port))[1]
     response = await route(house, path)
     assert (response.status_code, response.headers["x-worker"]) == (204, f"127.0.0.1:{house.public.port}")
+
+
+async def test_prometheus_finds_every_process_of_the_fleet(house: Any) -> None:
+    await house.start_worker()
+    await house.registry.expose(Exposed("gateway", "g1", "10.0.0.2:9000"), 60_000)
+    found = await house.inner.get("/api/targets")
+    assert found.headers["content-type"] == "application/json"
+    assert [(each["labels"]["component"], each["labels"]["process"]) for each in found.json()] == [
+        ("gateway", "g1"),
+        ("worker", "w1"),
+    ]
+    assert found.json()[0]["targets"] == ["10.0.0.2:9000"]
+    house.registry.is_away = True
+    assert (await house.inner.get("/api/targets")).status_code == 503, "an empty list would make it forget them"

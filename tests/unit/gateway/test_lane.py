@@ -123,3 +123,42 @@ async def test_a_finished_lane_gives_what_it_has_and_then_ends() -> None:
     lane.put(DTMF, 0.0)
     lane.finish()
     assert [await waiting, await lane.next(), await lane.next()] == [START, DTMF, None]
+
+
+async def test_while_somebody_waits_frames_go_straight_and_none_overtakes_one_that_has_to_wait() -> None:
+    lane, _ = make_lane()
+    straight: list[object] = []
+    takes = True
+
+    def offered(frame: object) -> bool:
+        if takes:
+            straight.append(frame)
+        return takes
+
+    lane.put("before anybody waits", 0.0)
+    assert await lane.next(offered) == "before anybody waits"
+    waiting = asyncio.create_task(lane.next(offered))
+    await asyncio.sleep(0)
+    lane.put("a", 0.0)
+    lane.put("b", 0.0)
+    takes = False  # the far end is slow now
+    lane.put("c", 0.0)
+    takes = True
+    lane.put("d", 0.0)  # behind c, whoever could take it
+    assert straight == ["a", "b"]
+    assert await waiting == "c"
+    lane.put("e", 0.0)  # c is still on its way: nobody waits
+    assert [lane.take(0.0), lane.take(0.0), lane.take(0.0)] == ["d", "e", None]
+    assert straight == ["a", "b"]
+
+
+async def test_a_far_end_that_is_gone_is_offered_nothing() -> None:
+    lane, _ = make_lane()
+    straight: list[object] = []
+    waiting = asyncio.create_task(lane.next(lambda frame: straight.append(frame) or True))
+    await asyncio.sleep(0)
+    waiting.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)
+    lane.put("kept for the next one", 0.0)
+    assert straight == []
+    assert await lane.next() == "kept for the next one"

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from urllib.parse import urlsplit
 
 import httpx2
 import pytest
@@ -12,6 +13,10 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
+from websockets.client import ClientProtocol
+from websockets.frames import Close, Frame, Opcode
+from websockets.protocol import State
+from websockets.uri import parse_uri
 
 from shared.process import server as server_module
 from shared.process.access import may_use_api
@@ -93,7 +98,7 @@ async def test_readiness_says_why_not(served: tuple[Server, Health]) -> None:
         health.started = True
         ready = await client.get("/readyz")
         assert (ready.status_code, ready.json()["readiness"]) == (200, "ready")
-        health.draining = True
+        health.begin_draining()
         assert (await client.get("/readyz")).json()["readiness"] == "draining"
         metrics = (await client.get("/metrics")).text
     assert "sfvopi_build_info{" in metrics
@@ -186,3 +191,89 @@ async def test_a_listener_is_not_given_what_is_no_text(listening: tuple[Listenin
             await stream.wait_closed()
         assert stream.close_code == 1007
     assert app.heard == ["before"]
+
+
+@pytest.mark.parametrize("size", [1, 3, 7, 50, 1000, 100_000])
+async def test_a_listener_hears_the_same_however_the_bytes_come(listening: tuple[Listening, str], size: int) -> None:
+    """The server knows frames itself; `websockets` makes these, and reads what is answered."""
+    app, url = listening
+    app.begin.set()
+    frames: list[tuple[Opcode, bytes, bool]] = []
+    expected: list[object] = []
+    for number in range(30):
+        text = f"{number} " + "ä" * (number * 9)
+        frames.append((Opcode.TEXT, text.encode(), True))
+        expected.append(text)
+        if number % 5 == 1:
+            frames += [(Opcode.TEXT, b"frag", False), (Opcode.PING, b"!", True), (Opcode.CONT, b"ment", True)]
+            expected.append("fragment")
+        if number % 7 == 2:
+            frames.append((Opcode.BINARY, b"bytes", True))
+            expected.append(b"bytes")
+    data = b"".join(Frame(kind, payload, fin).serialize(mask=True) for kind, payload, fin in frames)
+    data += Frame(Opcode.CLOSE, Close(1000, "").serialize()).serialize(mask=True)
+    host, port = urlsplit(url).hostname, urlsplit(url).port
+    client = ClientProtocol(parse_uri(url))
+    client.send_request(client.connect())
+    reader, writer = await asyncio.open_connection(host, port)
+    try:
+        writer.writelines(client.data_to_send())
+        while client.state is State.CONNECTING:
+            client.receive_data(await reader.read(4096))
+        for at in range(0, len(data), size):
+            writer.write(data[at : at + size])
+            await asyncio.sleep(0)
+        assert await heard(app, len(expected)) == expected
+        pings = sum(kind is Opcode.PING for kind, _, _ in frames)
+        answers: list[object] = []
+        async with asyncio.timeout(5):
+            while len(answers) < pings + 1:
+                client.receive_data(await reader.read(4096))
+                answers += [event.opcode for event in client.events_received() if isinstance(event, Frame)]
+        assert answers == [*[Opcode.PONG] * pings, Opcode.CLOSE]
+    finally:
+        writer.close()
+
+
+async def test_a_text_within_a_fragmented_one_ends_the_stream(listening: tuple[Listening, str]) -> None:
+    app, url = listening
+    app.begin.set()
+    async with websockets.connect(url) as stream:
+        await stream.send("before")
+        await heard(app, 1)
+        for payload, fin in ((b"frag", False), (b"another", True)):
+            stream.transport.write(Frame(Opcode.TEXT, payload, fin).serialize(mask=True))
+        async with asyncio.timeout(5):
+            await stream.wait_closed()
+        assert stream.close_code == 1002
+    assert app.heard == ["before"]
+
+
+async def test_what_is_said_at_once_arrives_in_order_and_nothing_is_said_to_a_closed_stream() -> None:
+    said = [f"{length} " + "ä" * length for length in (0, 1, 60, 61, 1000, 40_000)]
+    results: list[bool] = []
+    is_over = asyncio.Event()
+
+    async def talk(websocket: WebSocket) -> None:
+        await websocket.accept()
+        say = websocket.scope["state"]["say"]
+        for text in said:
+            if not say(text):  # the peer is slow
+                await websocket.send_text(text)
+        await websocket.send_text("the long way")
+        await websocket.close()
+        results.append(say("too late"))
+        while (await websocket.receive())["type"] != "websocket.disconnect":
+            pass
+        results.append(say("far too late"))
+        is_over.set()
+
+    server = await serve(Starlette(routes=[WebSocketRoute("/", talk)]), "127.0.0.1", 0)
+    async with websockets.connect(f"ws://127.0.0.1:{server.port}/") as stream:
+        assert [await stream.recv() for _ in range(len(said) + 1)] == [*said, "the long way"]
+        with pytest.raises(websockets.ConnectionClosedOK):
+            await stream.recv()
+    async with asyncio.timeout(5):
+        await is_over.wait()
+    await server.stop()
+    assert results == [False, False]

@@ -34,6 +34,18 @@ def test_a_setting_is_a_variable_or_a_line_in_env_or_a_secret_in_a_file(
     assert (settings.max_call_s, settings.idle_s) == (60, 30)
 
 
+@pytest.mark.parametrize("where", ["environment", ".env"])
+def test_an_empty_line_hides_no_secret_in_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, where: str) -> None:
+    """Compose puts every line of .env into the containers' environment, as it is."""
+    (tmp_path / "key").write_text("from a file\n")
+    monkeypatch.setenv("SFVOPI_TOKEN_SECRETS_FILE", str(tmp_path / "key"))
+    if where == ".env":
+        (tmp_path / ".env").write_text("SFVOPI_TOKEN_SECRETS=\n")
+    else:
+        monkeypatch.setenv("SFVOPI_TOKEN_SECRETS", "")
+    assert WorkerSettings.read().token_keys == ["from a file"]
+
+
 def test_a_secret_that_is_given_twice_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("SFVOPI_TOKEN_SECRETS", "one")
     monkeypatch.setenv("SFVOPI_TOKEN_SECRETS_FILE", str(tmp_path / "two"))
@@ -115,3 +127,19 @@ def test_a_workers_address_is_an_ip_and_a_port(address: str) -> None:
 @pytest.mark.parametrize("address", ["worker-1:9100", "10.0.0.7", "10.0.0.7:", "10.0.0.7:0", "10.0.0.7:http", ":9100"])
 def test_a_workers_address_that_would_have_to_be_looked_up_is_refused(address: str) -> None:
     assert refusal(WorkerSettings, **WORKER, address=address).startswith("SFVOPI_WORKER_ADDRESS: must be IP:port")
+
+
+def test_a_number_is_counted_in_its_group_or_the_defaults(tmp_path: Path) -> None:
+    file = tmp_path / "bots.toml"
+    file.write_text('[default]\ngroup = "front"\n["+911"]\ngroup = "sales"\n["+912"]\nceiling = 3\n')
+    numbers = Numbers.read(WorkerSettings(token_secrets="a secret for tests", numbers_file=str(file)))
+    assert [numbers.plan_for(number).group for number in ("+911", "+912", "+913")] == ["sales", "front", "front"]
+    assert [group for _, group in numbers.groups_of_bots] == ["front", "sales"]
+
+
+@pytest.mark.parametrize("group", ['"+919812345678"', '""', '"a b"', "7"])
+def test_a_group_that_is_no_name_is_refused(group: str, tmp_path: Path) -> None:
+    file = tmp_path / "bots.toml"
+    file.write_text(f'["+911"]\ngroup = {group}\n')
+    with pytest.raises(SettingsError, match="group must be a name"):
+        Numbers.read(WorkerSettings(token_secrets="a secret for tests", numbers_file=str(file)))

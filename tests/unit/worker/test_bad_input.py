@@ -86,7 +86,7 @@ async def test_a_thousand_junk_messages_a_second_disturb_nobody(fleet, until, me
     await other.press("8")
     await until(lambda: other.heard_s > 2.0)
     sent = [at for at, message in other.heard if message["event"] == "playAudio"]
-    late = max((at - sent[0]) - i * 0.04 for i, at in enumerate(sent))
+    late = max((at - sent[0]) - i * 0.1 for i, at in enumerate(sent))
     flooding.cancel()
     assert late < 0.2, "later than the lead, and the caller hears a gap"
     assert fleet.count("sfvopi_frames_dropped_total", reason="not_json") > 500

@@ -64,6 +64,27 @@ async def test_speech_is_announced_once_with_the_parameters_that_found_it() -> N
     await listener.ears.close()
 
 
+async def test_a_word_in_a_backlog_is_announced_though_it_is_over_when_that_is_judged() -> None:
+    """What a caller says while his pipeline starts, or his worker is replaced, comes all at once."""
+    listener, woken = Listener(), asyncio.Event()
+    listener.ears._analyzer._changed = woken.set
+
+    async def announce() -> None:
+        while True:
+            await woken.wait()
+            woken.clear()
+            await listener.ears.announce()
+
+    announcing = asyncio.create_task(announce())
+    listener.ears.hear(SILENCE + SPEECH[:8000] + SILENCE * 2)
+    async with asyncio.timeout(5):
+        while len(listener.kinds()) < 2:
+            await asyncio.sleep(0.01)
+    assert listener.kinds() == [VADUserStartedSpeakingFrame, VADUserStoppedSpeakingFrame]
+    announcing.cancel()
+    await listener.ears.close()
+
+
 async def test_a_muted_caller_is_announced_when_the_mute_ends_if_still_speaking() -> None:
     listener = Listener()
     await listener.ears.mute(True)

@@ -220,6 +220,7 @@ async def test_it_tells_its_version_and_its_settings() -> None:
         ("REDIS_URL", "redis+sentinel://:hush@localhost:26379"),
         ("SFVOPI_RETENTION_S", str(90 * 86400)),
         ("SFVOPI_HOUSEKEEPING_PROT", "9200"),
+        ("SFVOPI_POD_COSTS_S", "10"),
     ],
 )
 async def test_settings_that_cannot_be_used_end_it_with_status_2_and_a_reason(name: str, value: str) -> None:

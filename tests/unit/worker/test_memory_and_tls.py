@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
+from shared.process.memory import freeze_what_stays
 from shared.settings import WorkerSettings
 from worker import tls
-from worker.memory import freeze_what_stays
 from worker.pipeline import services
 from worker.pipeline.finish import close_clients
 

@@ -1,0 +1,167 @@
+"""Fleet: is there room, is anybody turned away, what comes and goes."""
+
+from deploy.monitoring.panels import Board, Panel, Query
+from deploy.monitoring.promql import PER_SCRAPE, a_minute, or_zero, quantile, rate, series, total
+from deploy.monitoring.recording import ROOM
+from shared.telemetry.catalogue import (
+    ACTIVE_CALLS,
+    ADMISSIONS,
+    CALLS_BY_SOURCE,
+    CALLS_DRIFT,
+    CAPACITY,
+    DRAIN_ETA_SECONDS,
+    DRAINING_SECONDS,
+    HELD_CALLS,
+    OFFERED_CALLS,
+    READY,
+    REAPED,
+    REATTACHMENTS,
+    REGISTRY_ERRORS,
+    REGISTRY_SECONDS,
+    ROUTES,
+    SESSIONS_RESUMED,
+    WEBHOOK_SECONDS,
+)
+
+FLEET = Board(
+    "sfvopi-fleet",
+    "Fleet",
+    "Calls against capacity, admissions, drains, drift, resumed calls, Redis.",
+    (
+        (
+            "Now",
+            (
+                Panel("Calls", "Sessions of all workers.", (Query(total(series(ACTIVE_CALLS))),), "short", "stat", 4),
+                Panel(
+                    "Capacity",
+                    "Calls that serving workers take at most.",
+                    (Query(total(series(CAPACITY))),),
+                    kind="stat",
+                    width=4,
+                    is_still=True,
+                ),
+                Panel(
+                    "Room",
+                    "Calls that could come now: less than the capacity leaves while workers are loaded.",
+                    (Query(ROOM),),
+                    kind="stat",
+                    width=4,
+                ),
+                Panel(
+                    "Waiting in line",
+                    "Callers who hear music.",
+                    (Query(total(series(HELD_CALLS))),),
+                    kind="stat",
+                    width=4,
+                    is_still=True,
+                ),
+                Panel(
+                    "Draining",
+                    "Processes that finish what they have.",
+                    (Query(or_zero(f"count({series(DRAINING_SECONDS)} > 0)")),),
+                    kind="stat",
+                    width=4,
+                    is_still=True,
+                ),
+                Panel(
+                    "Drift",
+                    "Calls on which Redis, memory and sockets disagree. Should be 0.",
+                    (Query(total(series(CALLS_DRIFT))),),
+                    kind="stat",
+                    width=4,
+                    is_still=True,
+                ),
+            ),
+        ),
+        (
+            "Room and admission",
+            (
+                Panel(
+                    "Calls against capacity",
+                    "Offered is what new calls find: it falls below the capacity while workers are loaded.",
+                    (
+                        Query(total(series(ACTIVE_CALLS)), "calls"),
+                        Query(total(series(OFFERED_CALLS)), "offered"),
+                        Query(total(series(CAPACITY)), "capacity"),
+                    ),
+                    width=12,
+                ),
+                Panel(
+                    "Calls by worker",
+                    "Who has how many.",
+                    (Query(series(ACTIVE_CALLS, component="worker"), "{{process}}"),),
+                    kind="stack",
+                    width=12,
+                ),
+                Panel(
+                    "Admissions a minute, by result",
+                    "What answer and fallback webhooks were told.",
+                    (Query(a_minute(ADMISSIONS, "result") + " > 0", "{{result}}"),),
+                    kind="stack",
+                ),
+                Panel(
+                    "Streams a minute, by where they went",
+                    "Decisions of the gateways.",
+                    (Query(a_minute(ROUTES, "result") + " > 0", "{{result}}"),),
+                    kind="stack",
+                ),
+                Panel(
+                    "Webhooks, 99th percentile",
+                    "From a webhook's first byte to its answer.",
+                    (Query(quantile(0.99, WEBHOOK_SECONDS, PER_SCRAPE, "webhook"), "{{webhook}}"),),
+                    "s",
+                ),
+            ),
+        ),
+        (
+            "Coming and going",
+            (
+                Panel(
+                    "Drains: time until the last call ends",
+                    "Expected, by how long calls of these bots lasted.",
+                    (Query(f"max by (process) ({series(DRAIN_ETA_SECONDS, component='worker')})", "{{process}}"),),
+                    "s",
+                    is_still=True,
+                ),
+                Panel(
+                    "Calls that changed their worker",
+                    "With their conversation (resumed) or without (afresh); streams that no worker took (failed).",
+                    (
+                        Query(a_minute(SESSIONS_RESUMED, "result"), "{{result}}"),
+                        Query(a_minute(REATTACHMENTS, result="failed"), "failed"),
+                    ),
+                    is_still=True,
+                ),
+                Panel(
+                    "Ended for the dead",
+                    "What housekeeping found, a minute.",
+                    (Query(a_minute(REAPED, "kind"), "{{kind}}"),),
+                    is_still=True,
+                ),
+                Panel(
+                    "Calls by source",
+                    "Three counts of the same calls.",
+                    (Query(total(series(CALLS_BY_SOURCE), "source"), "{{source}}"),),
+                ),
+                Panel(
+                    "Redis: time of an answer",
+                    "As processes of each kind wait for it, event loop included.",
+                    (Query(quantile(0.99, REGISTRY_SECONDS, PER_SCRAPE, "component"), "{{component}} p99"),),
+                    "s",
+                ),
+                Panel(
+                    "Redis: questions that failed, a second",
+                    "It was away, or too slow.",
+                    (Query(total(rate(REGISTRY_ERRORS), "component"), "{{component}}"),),
+                    is_still=True,
+                ),
+                Panel(
+                    "Ready processes",
+                    "By kind.",
+                    (Query(total(series(READY), "component"), "{{component}}"),),
+                    is_still=True,
+                ),
+            ),
+        ),
+    ),
+)

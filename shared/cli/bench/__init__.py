@@ -1,0 +1,1 @@
+"""`sfvopi bench`: measurements of one's own bot on one's own machine."""
