@@ -27,6 +27,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from shared.process.progress import Progress
 from tests.bench.machine import about
 from tests.bench.plot import draw
 from tests.bench.programme import ROUNDS, Programme, all_subjects, usual_subjects
@@ -43,8 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         return measure_gateway(words[1:])
     given = parse(words)
-    began, machine = time.monotonic(), about()
-    cores, say = Cores.of_this_machine(), Progress()
+    say, machine, cores = Progress(), about(), Cores.of_this_machine()
     os.sched_setaffinity(0, {cores.load})
     if put_first(os.getpid()):
         atexit.register(put_back, os.getpid())  # the session may be that of a terminal, which goes on
@@ -58,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     else:
         programme.full(given.subject or usual_subjects(), given.rounds or (1 if given.subject else ROUNDS))
     pinned = {"subject_core": cores.subject, "load_core": cores.load}
-    report = make_report(machine, programme.knees, programme.held, time.monotonic() - began, pinned)
+    report = make_report(machine, programme.knees, programme.held, time.monotonic() - say.began_at, pinned)
     console = Console(stderr=True, width=220)
     for table in rich_tables(report):
         console.print(table)
@@ -72,16 +72,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     if given.json:
         print(json.dumps(report), flush=True)
     return 0
-
-
-class Progress:
-    """Lines on standard error, with the time since the start."""
-
-    def __init__(self) -> None:
-        self._began = time.monotonic()
-
-    def __call__(self, line: str) -> None:
-        print(f"{time.monotonic() - self._began:7.1f} s  {line}", file=sys.stderr, flush=True)
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:

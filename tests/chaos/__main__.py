@@ -20,6 +20,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from shared.process.progress import Progress
 from tests.chaos.programme import SCENES, scene_named
 from tests.chaos.run import Run
 from tests.chaos.tables import markdown, show
@@ -51,16 +52,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     if given.json:
         print(json.dumps(report), flush=True)
     return 0 if report["kept"] else 1
-
-
-class Progress:
-    """Lines on standard error, with the time since the start."""
-
-    def __init__(self) -> None:
-        self._began = time.monotonic()
-
-    def __call__(self, line: str) -> None:
-        print(f"{time.monotonic() - self._began:7.1f} s  {line}", file=sys.stderr, flush=True)
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:

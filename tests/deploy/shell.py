@@ -2,20 +2,16 @@
 
 import asyncio
 import subprocess
-import sys
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-BEGAN = time.monotonic()
+from shared.process.progress import Progress
+
+say = Progress()
 
 
 class CommandFailed(Exception):
     """A command whose status was not 0, with the end of what it wrote."""
-
-
-def say(line: str) -> None:
-    print(f"{time.monotonic() - BEGAN:7.1f} s  {line}", file=sys.stderr, flush=True)
 
 
 def run(

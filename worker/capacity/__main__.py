@@ -9,11 +9,11 @@ import json
 import os
 import resource
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from shared.carrier.load.client import Load, Target
+from shared.process.progress import Progress
 from worker.capacity.limits import capacity_of, room_in_files, room_in_memory
 from worker.capacity.loop_lag import LagFile
 from worker.capacity.processes import open_files, put_back, put_first
@@ -36,17 +36,14 @@ class OneWorker:
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line."""
     given = parse(argv)
-    began = time.monotonic()
+    say = Progress()
     os.sched_setaffinity(0, {given.load_core})
     put_first(given.pid)
     if put_first(os.getpid()):
         atexit.register(put_back, os.getpid())  # the session may be that of a terminal, which goes on
 
-    def say(line: str) -> None:
-        print(f"{time.monotonic() - began:7.1f} s  {line}", file=sys.stderr, flush=True)
-
     effort = Effort(
-        until=began + given.within,
+        until=say.began_at + given.within,
         most=given.most,
         fineness=FINENESS,
         is_relative=True,

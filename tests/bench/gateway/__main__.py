@@ -22,6 +22,7 @@ from collections.abc import Callable, Sequence
 from statistics import median
 from typing import Any
 
+from shared.process.progress import Progress
 from tests.bench.gateway.asking import ask_steadily
 from tests.bench.gateway.front import Front
 from tests.bench.gateway.streams import under_calls
@@ -101,13 +102,10 @@ WANTED: dict[str, dict[str, float]] = {
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line."""
     given = parse(argv)
-    began, machine, cores = time.monotonic(), about(), Cores.of_this_machine()
+    say, machine, cores = Progress(), about(), Cores.of_this_machine()
     os.sched_setaffinity(0, {cores.load})
     if put_first(os.getpid()):
         atexit.register(put_back, os.getpid())
-
-    def say(line: str) -> None:
-        print(f"{time.monotonic() - began:7.1f} s  {line}", file=sys.stderr, flush=True)
 
     report: dict[str, Any] = {"about": {**machine, "gateway_core": cores.subject, "load_core": cores.load}}
     for name in given.parts or PARTS:
