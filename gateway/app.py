@@ -1,7 +1,6 @@
 """The gateway, put together: every part made once and handed what it needs; two apps and the side tasks."""
 
 import asyncio
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -25,6 +24,7 @@ from gateway.prompt import read_busy_prompt, read_hold_prompt
 from gateway.route import RouteEndpoint
 from gateway.streams import Streams
 from gateway.webhooks import Webhooks
+from shared.process.clock import sync_clock
 from shared.process.main import process_id
 from shared.process.tasks import SideTasks, sample_loop_lag
 from shared.registry import Registry, RegistryAway
@@ -33,7 +33,7 @@ from shared.registry.settling import settling_ms
 from shared.settings import GatewaySettings, Numbers
 from shared.settings.gateway import MediaPath
 from shared.sfvopi.formats import AudioFormat, Codec
-from shared.telemetry.catalogue import CLOCK_OFFSET_SECONDS, DRAIN_DEADLINE_SECONDS, REGISTRY_ERRORS, REGISTRY_SECONDS
+from shared.telemetry.catalogue import DRAIN_DEADLINE_SECONDS, REGISTRY_ERRORS
 from shared.telemetry.endpoints import health_routes
 from shared.telemetry.health import Health
 from shared.telemetry.logs import get_logger
@@ -78,9 +78,7 @@ class Gateway:
         self.streams.sample()
         lease_ms = round(self.settings.lease_s * 1000)
         try:
-            began_at = time.monotonic()
-            self.meter.set(CLOCK_OFFSET_SECONDS, await self.registry.sync_clock() / 1000)
-            self.meter.observe(REGISTRY_SECONDS, time.monotonic() - began_at)
+            await sync_clock(self.registry, self.meter)
             gateways = await self.registry.gateway_heartbeat(self.gateway_id, lease_ms)
             if self.metrics_address:
                 await self.registry.expose(Exposed("gateway", self.gateway_id, self.metrics_address), lease_ms)

@@ -16,10 +16,11 @@ from shared.calls.outcome import RESULT_OF, Reason
 from shared.calls.record import CallRecord
 from shared.calls.state import CallEvent, CallState
 from shared.fleet.worker import Heard, WorkerRecord
+from shared.process.clock import sync_clock
 from shared.registry.contract import Registry, RegistryAway
 from shared.registry.endings import end_call
 from shared.settings import WorkerSettings
-from shared.telemetry.catalogue import CALLS, CLOCK_OFFSET_SECONDS, REGISTRY_ERRORS, REGISTRY_SECONDS
+from shared.telemetry.catalogue import CALLS, REGISTRY_ERRORS
 from shared.telemetry.health import Health
 from shared.telemetry.logs import get_logger
 from shared.telemetry.meter import Meter
@@ -82,9 +83,7 @@ class FleetLink:
         """One heartbeat: this worker, its calls, its clock. False if the registry is away."""
         self._soon.clear()
         try:
-            began_at = time.monotonic()
-            offset_ms = await self._registry.sync_clock()
-            self._meter.observe(REGISTRY_SECONDS, time.monotonic() - began_at)
+            await sync_clock(self._registry, self._meter)
             lease_ms = round(self._settings.lease_s * 1000)
             live = [session.record.call_id for session in self._sessions.all() if not session.is_recorded]
             heard = await self._registry.heartbeat(self._describe(), live, lease_ms)
@@ -95,7 +94,6 @@ class FleetLink:
                 self._log.warning("registry is away; calls go on")
             self._health.registry_away = True
             return False
-        self._meter.set(CLOCK_OFFSET_SECONDS, offset_ms / 1000)
         if self._health.registry_away:
             self._log.info("registry is back")
         self._health.registry_away = False

@@ -1,11 +1,11 @@
 """A housekeeping process: puts its parts together and runs them until it is told to end."""
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable
 
 from starlette.applications import Starlette
 
+from shared.process.clock import sync_clock
 from shared.process.main import process_id
 from shared.process.own_address import address_of
 from shared.process.server import listen_for, serve
@@ -15,7 +15,7 @@ from shared.registry import Registry, RegistryAway, open_registry
 from shared.registry.address import parse_address
 from shared.registry.contract import Exposed
 from shared.settings import HousekeepingSettings, SettingsError
-from shared.telemetry.catalogue import CERTIFICATE_EXPIRES_SECONDS, CLOCK_OFFSET_SECONDS, REGISTRY_SECONDS
+from shared.telemetry.catalogue import CERTIFICATE_EXPIRES_SECONDS
 from shared.telemetry.endpoints import health_routes
 from shared.telemetry.health import Health
 from shared.telemetry.logs import get_logger
@@ -113,9 +113,7 @@ class Housekeeping:
     async def _keep_time(self, here: Exposed) -> None:
         while True:
             try:
-                began_at = time.monotonic()
-                offset_ms = await self._registry.sync_clock()
-                self.meter.observe(REGISTRY_SECONDS, time.monotonic() - began_at)
+                await sync_clock(self._registry, self.meter)
                 if here.address:
                     await self._registry.expose(here, round(self._settings.lease_s * 1000))
             except RegistryAway as away:
@@ -123,7 +121,6 @@ class Housekeeping:
             else:
                 self._watch.answered()
                 self.health.started = True
-                self.meter.set(CLOCK_OFFSET_SECONDS, offset_ms / 1000)
             await asyncio.sleep(self._settings.heartbeat_s)
 
     async def _watch_certificate(self) -> None:
