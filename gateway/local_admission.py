@@ -108,8 +108,7 @@ class LocalAdmission:
             await registry.patch(call_id, given.changes)
         elif (left_ms := given.attach_by_ms - registry.now_ms()) > 0:
             await self._hold_slot(call_id, given.worker_id, left_ms)
-        if given.number:
-            await registry.count_for(given.number, call_id)
+        await registry.count_for(given.number, call_id)
         self._notebook.write(call_id, TimelineEvent.RESERVED, worker_id=given.worker_id, locally=True)
 
     async def _hold_slot(self, call_id: str, worker_id: str, left_ms: int) -> None:

@@ -309,10 +309,10 @@ class WorkerApp:
         finally:
             ending = session.ending
             told = ending.reason if ending is not None and not ending.is_handover else None
-            if session.ending is not None and session.ending.is_handover:
+            if ending is not None and ending.is_handover:
                 await self._link.note(session.record.call_id, session.stream.watch)
-            elif session.ending is not None:
-                await self._link.tell_ended(session, session.ending)
+            elif ending is not None:
+                await self._link.tell_ended(session, ending)
             self.sessions.remove(session)
             session.stream.watch.session_ended(told, session.age_s)
 

@@ -219,11 +219,7 @@ class RedisRegistry:
         )
 
     async def count_for(self, number: str, call_id: str) -> None:
-        async def count() -> None:
-            await self._redis.zadd(keys.number(number), {call_id: self.now_ms()}, nx=True)
-            await self._redis.pexpire(keys.number(number), keys.FLEET_TTL_MS)
-
-        await self._ask(count)
+        await self._add(keys.number(number), {call_id: self.now_ms()}, keys.FLEET_TTL_MS)
 
     async def release(self, call_id: str) -> None:
         nudged = keys.nudges(LINE_TOPIC)
@@ -292,7 +288,8 @@ class RedisRegistry:
     async def patch(self, call_id: str, changes: Mapping[str, Any]) -> None:
         stored = encode_changes(changes)
         if stored:
-            await self._run(self._scripts.patch, [keys.record(call_id)], keys.CALL_TTL_MS, *_flat(stored))
+            script, where, told = self._patching(call_id, stored)
+            await self._run(script, where, *told)
 
     async def restore(self, record: CallRecord) -> bool:
         stored = _flat(encode_record(record))
@@ -313,35 +310,22 @@ class RedisRegistry:
 
     async def recent_calls(self, limit: int = 50, before_ms: int | None = None) -> list[CallRecord]:
         latest = "+inf" if before_ms is None else f"({before_ms}"
-
-        async def read() -> list[CallRecord]:
-            newest = await self._redis.zrevrangebyscore(keys.CALLS, latest, "-inf", start=0, num=max(0, limit))
-            async with self._redis.pipeline(transaction=False) as pipe:
-                for call_id in newest:
-                    pipe.hgetall(keys.record(call_id))
-                found = await pipe.execute()
-            records = (decode_record(call_id, stored) for call_id, stored in zip(newest, found, strict=True))
-            return [record for record in records if record is not None]
-
         await self._list()
-        return await self._ask(read)
+        newest = await self._ask(
+            lambda: self._redis.zrevrangebyscore(keys.CALLS, latest, "-inf", start=0, num=max(0, limit))
+        )
+        return [record for record in await self.get_many(newest) if record is not None]
 
     async def note(self, call_id: str, entries: Sequence[TimelineEntry]) -> None:
         if entries:
-            lines = [encode_entry(entry) for entry in entries]
-            where = [keys.timeline(call_id), keys.noted(call_id)]
-            await self._run(self._scripts.note, where, keys.CALL_TTL_MS, TIMELINE_ENTRIES, *lines)
+            script, where, told = self._noting(call_id, entries)
+            await self._run(script, where, *told)
 
     async def write_down(
         self, entries: Mapping[str, Sequence[TimelineEntry]], figures: Mapping[str, Mapping[str, float]]
     ) -> None:
-        runs: list[Run] = []
-        for call_id, lines in entries.items():
-            where = [keys.timeline(call_id), keys.noted(call_id)]
-            runs.append((self._scripts.note, where, [keys.CALL_TTL_MS, TIMELINE_ENTRIES, *map(encode_entry, lines)]))
-        for call_id, values in figures.items():
-            stored = _flat(encode_changes({"figures": values}))
-            runs.append((self._scripts.patch, [keys.record(call_id)], [keys.CALL_TTL_MS, *stored]))
+        runs = [self._noting(call_id, lines) for call_id, lines in entries.items()]
+        runs += [self._patching(call_id, encode_changes({"figures": values})) for call_id, values in figures.items()]
         for at in range(0, len(runs), AT_ONCE):
             await self._connection.run_all(runs[at : at + AT_ONCE])
 
@@ -422,19 +406,30 @@ class RedisRegistry:
     async def _list(self) -> None:
         """All calls that came through us: before anybody reads the list, and in the end."""
         calls = dict(self._unlisted)
-
-        async def add() -> None:
-            async with self._redis.pipeline(transaction=False) as pipe:
-                pipe.zadd(keys.CALLS, calls, nx=True)
-                pipe.pexpire(keys.CALLS, keys.CALL_TTL_MS)
-                await pipe.execute()
-
         if not calls:
             return
         with contextlib.suppress(RegistryAway):
-            await self._ask(add)
+            await self._add(keys.CALLS, calls, keys.CALL_TTL_MS)
             for call_id in calls:
                 self._unlisted.pop(call_id, None)
+
+    async def _add(self, key: str, members: Mapping[str, int], ttl_ms: int) -> None:
+        """Those of the members that a sorted set does not have, with their times."""
+
+        async def add() -> None:
+            async with self._redis.pipeline(transaction=False) as pipe:
+                pipe.zadd(key, dict(members), nx=True)
+                pipe.pexpire(key, ttl_ms)
+                await pipe.execute()
+
+        await self._ask(add)
+
+    def _noting(self, call_id: str, entries: Sequence[TimelineEntry]) -> Run:
+        where = [keys.timeline(call_id), keys.noted(call_id)]
+        return self._scripts.note, where, [keys.CALL_TTL_MS, TIMELINE_ENTRIES, *map(encode_entry, entries)]
+
+    def _patching(self, call_id: str, stored: Mapping[str, str]) -> Run:
+        return self._scripts.patch, [keys.record(call_id)], [keys.CALL_TTL_MS, *_flat(stored)]
 
     async def _created_before(self, at_ms: int, passed_over: int) -> list[str]:
         await self._list()
