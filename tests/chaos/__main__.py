@@ -13,7 +13,6 @@ goes to standard error. Exit status 1 when a promise is broken. Bounded, on loop
 
 import argparse
 import asyncio
-import json
 import sys
 import tempfile
 import time
@@ -23,7 +22,7 @@ from pathlib import Path
 from shared.process.progress import Progress
 from tests.chaos.programme import SCENES, scene_named
 from tests.chaos.run import Run
-from tests.chaos.tables import markdown, show
+from tests.chaos.tables import tell
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -46,12 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             say=Progress(),
         )
         report = asyncio.run(run.play())
-    show(report)
-    if given.markdown:
-        print(markdown(report), flush=True)
-    if given.json:
-        print(json.dumps(report), flush=True)
-    return 0 if report["kept"] else 1
+    return tell(report, as_markdown=given.markdown, as_json=given.json)
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:

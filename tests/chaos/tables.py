@@ -1,5 +1,6 @@
 """A report as people read it: coloured on a terminal, or as the table of docs/measured.md."""
 
+import json
 from typing import Any
 
 from rich.console import Console
@@ -24,6 +25,16 @@ COLUMNS = {
 WORDS = {True: "kept", False: "BROKEN", None: "not measured:"}
 ALWAYS_0 = ("over_admitted", "leaked_slots", "drift")
 UNKNOWN = "–"
+
+
+def tell(report: dict[str, Any], *, as_markdown: bool, as_json: bool) -> int:
+    """All of it; the exit status: 0 if every promise was kept."""
+    show(report)
+    if as_markdown:
+        print(markdown(report), flush=True)
+    if as_json:
+        print(json.dumps(report), flush=True)
+    return 0 if report["kept"] else 1
 
 
 def show(report: dict[str, Any]) -> None:

@@ -26,7 +26,7 @@ from shared.cli.fleet.child import Child
 from shared.cli.fleet.environment import ROOT
 from tests.chaos import log_search
 from tests.chaos.ledger import SceneResult, total
-from tests.chaos.tables import markdown, show
+from tests.chaos.tables import tell
 from tests.deploy.bases import images_of_others
 from tests.deploy.engine import Engine, NoEngine, engine
 from tests.deploy.load import MANNER, Load
@@ -47,22 +47,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         try:
             with (
                 engine(folder, may_install=os.environ.get("SETUP_ENGINE") == "1") as found,
-                images_of_others(found, folder, has_monitoring=has_monitoring()) as (env, left_out),
+                images_of_others(found, folder) as (env, left_out),
             ):
                 report = asyncio.run(play(found, folder, env, left_out, given))
         except NoEngine as why:
             print(f"SKIPPED: no container engine: {why}", file=sys.stderr, flush=True)
             return 0
-    show(report)
-    if given.markdown:
-        print(markdown(report), flush=True)
-    if given.json:
-        print(json.dumps(report), flush=True)
-    return 0 if report["kept"] else 1
-
-
-def has_monitoring() -> bool:
-    return (ROOT / "deploy/prometheus/prometheus.yml").is_file()
+    return tell(report, as_markdown=given.markdown, as_json=given.json)
 
 
 async def play(
@@ -84,8 +75,7 @@ async def play(
         images: dict[str, float] = {}
         try:
             await bring_up(stack, scenes)
-            if has_monitoring():
-                await scenes.watch()
+            await scenes.watch()
             images = {image: size_of(found, image) for image in stack.images}
             await load.start()
             try:

@@ -36,9 +36,7 @@ STAND_INS = {
 
 
 @contextmanager
-def images_of_others(
-    engine: Engine, folder: Path, *, has_monitoring: bool
-) -> Iterator[tuple[dict[str, str], list[str]]]:
+def images_of_others(engine: Engine, folder: Path) -> Iterator[tuple[dict[str, str], list[str]]]:
     """Variables for docker-compose.yml, and the services that are left out. Raises `NoEngine`."""
     try:
         engine.docker("pull", PULLED, within_s=120)
@@ -47,12 +45,11 @@ def images_of_others(
     else:
         yield {}, []
         return
-    wanted = {name for name in STAND_INS if has_monitoring or name in ("NGINX_IMAGE", "REDIS_IMAGE")}
-    names = {"PYTHON_IMAGE": f"{PREFIX}-python"} | {name: image_of(name) for name in wanted}
+    names = {"PYTHON_IMAGE": f"{PREFIX}-python"} | {name: image_of(name) for name in STAND_INS}
     try:
         make_python(engine, folder, names["PYTHON_IMAGE"])
         try_one(engine, names["PYTHON_IMAGE"])
-        for name in sorted(wanted):
+        for name in STAND_INS:
             make(engine, folder, name, names["PYTHON_IMAGE"])
         yield names, ["grafana"]
     finally:

@@ -10,7 +10,6 @@ socket, and the worker's memory grew by no more than 5 MB from call 50 to the la
 import argparse
 import asyncio
 import collections
-import json
 import os
 import signal
 import sys
@@ -29,6 +28,7 @@ from shared.carrier.plan import CallPlan, HangUp, Knobs, Press, RawFrame, Say, S
 from shared.cli.fleet import LocalFleet
 from tests.fakes.providers import FakeProviders
 from tests.fakes.tones import caller_speech
+from tests.outcome import tell
 
 AT_ONCE = 10
 FIRST = 50  # calls, after which a worker is warm
@@ -316,14 +316,8 @@ def main() -> int:
     given = parser.parse_args()
     report = asyncio.run(soak(given.calls, lambda line: print(line, file=sys.stderr, flush=True)))
     left = any(report[name] > 0 for name in ("slots_left", "tasks_left", "sockets_left", "registry_over"))
-    is_good = not report["wrong"] and not left and report["rss_growth_mb"] <= GROWTH_MB
-    report["passed"] = is_good
-    if given.json:
-        print(json.dumps(report))
-    else:
-        for key, value in report.items():
-            print(f"{key:>16}  {value}")
-    return 0 if is_good else 1
+    report["passed"] = not report["wrong"] and not left and report["rss_growth_mb"] <= GROWTH_MB
+    return tell(report, as_json=given.json)
 
 
 if __name__ == "__main__":

@@ -8,10 +8,10 @@ Exit status 0 only if nothing crashed, nothing leaked (slots, sockets, tasks, me
 
 import argparse
 import asyncio
-import json
 import sys
 
 from tests.fuzz.run import fuzz
+from tests.outcome import tell
 
 
 def main() -> int:
@@ -21,12 +21,7 @@ def main() -> int:
     parser.add_argument("--json", action="store_true", help="one JSON object as the last line")
     given = parser.parse_args()
     report = asyncio.run(fuzz(given.messages, given.seed))
-    if given.json:
-        print(json.dumps(report))
-    else:
-        for key, value in report.items():
-            print(f"{key:>12}  {value}")
-    return 0 if report["passed"] else 1
+    return tell(report, as_json=given.json)
 
 
 if __name__ == "__main__":

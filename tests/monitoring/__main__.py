@@ -29,6 +29,7 @@ from tests.monitoring.callers import BOTS_FILE, FORGETFUL, FRONT_DESK, calling
 from tests.monitoring.expiring import another_housekeeping, tls_server
 from tests.monitoring.panels_seen import Seen, look_at_panels
 from tests.monitoring.watchers import Watchers, watch
+from tests.outcome import tell
 
 PROGRAMS = ("prometheus", "prometheus-alertmanager")
 SETTINGS = {
@@ -161,13 +162,7 @@ def main() -> int:
     if missing := [program for program in PROGRAMS if shutil.which(program) is None]:
         say(f"NOT RUN: {' and '.join(missing)} not installed (apt: prometheus, prometheus-alertmanager)")
         return 2
-    found = asyncio.run(run(given.scale, given.save))
-    if given.json:
-        print(json.dumps(found))
-    else:
-        for key, value in found.items():
-            print(f"{key:>26}  {value}")
-    return 0 if found["passed"] else 1
+    return tell(asyncio.run(run(given.scale, given.save)), as_json=given.json)
 
 
 if __name__ == "__main__":
