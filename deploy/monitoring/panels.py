@@ -47,6 +47,11 @@ class Panel:
     is_still: bool = False
 
 
+def number(title: str, help: str, expression: str, width: int, *, is_still: bool = False) -> Panel:
+    """One number, as it is now."""
+    return Panel(title, help, (Query(expression),), kind="stat", width=width, is_still=is_still)
+
+
 @dataclass(frozen=True, slots=True)
 class Choice:
     """A variable: the values of a label, to look at some of them only."""

@@ -1,6 +1,6 @@
 """Business: what was done for whom, and with whose help. Bots and number groups as the bots file names them."""
 
-from deploy.monitoring.panels import Board, Choice, Panel, Query
+from deploy.monitoring.panels import Board, Choice, Panel, Query, number
 from deploy.monitoring.promql import PER_SCRAPE, a_minute, increase, or_zero, rate, total
 from shared.telemetry.catalogue import (
     BOT_CALLS,
@@ -23,28 +23,14 @@ BUSINESS = Board(
         (
             "In the time shown",
             (
-                Panel("Calls", "", (Query(CALLS),), kind="stat", width=6),
-                Panel(
-                    "Minutes",
-                    "",
-                    (Query(f"{SECONDS} / 60"),),
-                    kind="stat",
-                    width=6,
-                ),
-                Panel(
-                    "Minutes per call",
-                    "",
-                    (Query(f"{SECONDS} / 60 / {CALLS}"),),
-                    kind="stat",
-                    width=6,
-                    is_still=True,
-                ),
-                Panel(
+                number("Calls", "", CALLS, 6),
+                number("Minutes", "", f"{SECONDS} / 60", 6),
+                number("Minutes per call", "", f"{SECONDS} / 60 / {CALLS}", 6, is_still=True),
+                number(
                     "Early hang-ups",
                     "Callers who left within ten seconds, without an answer.",
-                    (Query(or_zero(total(increase(EARLY_HANGUPS, RANGE, **CHOSEN)))),),
-                    kind="stat",
-                    width=6,
+                    or_zero(total(increase(EARLY_HANGUPS, RANGE, **CHOSEN))),
+                    6,
                     is_still=True,
                 ),
             ),

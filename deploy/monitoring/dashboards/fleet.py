@@ -1,6 +1,6 @@
 """Fleet: is there room, is anybody turned away, what comes and goes."""
 
-from deploy.monitoring.panels import Board, Panel, Query
+from deploy.monitoring.panels import Board, Panel, Query, number
 from deploy.monitoring.promql import PER_SCRAPE, a_minute, or_zero, quantile, rate, series, total
 from deploy.monitoring.recording import ROOM
 from shared.telemetry.catalogue import (
@@ -31,44 +31,29 @@ FLEET = Board(
         (
             "Now",
             (
-                Panel("Calls", "Sessions of all workers.", (Query(total(series(ACTIVE_CALLS))),), "short", "stat", 4),
-                Panel(
-                    "Capacity",
-                    "Calls that serving workers take at most.",
-                    (Query(total(series(CAPACITY))),),
-                    kind="stat",
-                    width=4,
-                    is_still=True,
+                number("Calls", "Sessions of all workers.", total(series(ACTIVE_CALLS)), 4),
+                number(
+                    "Capacity", "Calls that serving workers take at most.", total(series(CAPACITY)), 4, is_still=True
                 ),
-                Panel(
+                number(
                     "Room",
                     "Calls that could come now: less than the capacity leaves while workers are loaded.",
-                    (Query(ROOM),),
-                    kind="stat",
-                    width=4,
+                    ROOM,
+                    4,
                 ),
-                Panel(
-                    "Waiting in line",
-                    "Callers who hear music.",
-                    (Query(total(series(HELD_CALLS))),),
-                    kind="stat",
-                    width=4,
-                    is_still=True,
-                ),
-                Panel(
+                number("Waiting in line", "Callers who hear music.", total(series(HELD_CALLS)), 4, is_still=True),
+                number(
                     "Draining",
                     "Processes that finish what they have.",
-                    (Query(or_zero(f"count({series(DRAINING_SECONDS)} > 0)")),),
-                    kind="stat",
-                    width=4,
+                    or_zero(f"count({series(DRAINING_SECONDS)} > 0)"),
+                    4,
                     is_still=True,
                 ),
-                Panel(
+                number(
                     "Drift",
                     "Calls on which Redis, memory and sockets disagree. Should be 0.",
-                    (Query(total(series(CALLS_DRIFT))),),
-                    kind="stat",
-                    width=4,
+                    total(series(CALLS_DRIFT)),
+                    4,
                     is_still=True,
                 ),
             ),
