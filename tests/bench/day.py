@@ -286,9 +286,9 @@ class Day:
             spent = end["cmdstat_evalsha"]["usec"] - start["cmdstat_evalsha"]["usec"]
             self.told.redis_us[name] = round(spent / len(questions), 1)
         after = await self._redis("commandstats")
-        for figure, attribute in (("calls", "redis_scripts"), ("usec", "redis_cpu_s")):
-            extra = after["cmdstat_evalsha"][figure] - before["cmdstat_evalsha"][figure]
-            setattr(self.told, attribute, getattr(self.told, attribute) - extra)
+        # the probe's own are no part of the day
+        self.told.redis_scripts = before["cmdstat_evalsha"]["calls"] - after["cmdstat_evalsha"]["calls"]
+        self.told.redis_cpu_s = before["cmdstat_evalsha"]["usec"] - after["cmdstat_evalsha"]["usec"]
 
     async def _redis(self, section: str) -> dict[str, Any]:
         return dict(await self.registry._redis.info(section))
