@@ -41,7 +41,9 @@ async def capacity(
     call_minutes: Annotated[
         float, typer.Option(min=1, help="All calls together may last so long: providers are paid by the minute.")
     ] = 120,
-    within: Annotated[float, typer.Option(min=SHORTEST_S, max=3600, help="No measurement ends later (seconds).")] = 300,
+    within: Annotated[
+        float, typer.Option(min=SHORTEST_S, max=3600, help="No hold begins that would end later (seconds).")
+    ] = 300,
     write: Annotated[
         Path | None, typer.Option(metavar="FILE", help=f"Set {SETTING} in this file, such as .env.")
     ] = None,
