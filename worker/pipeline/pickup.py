@@ -3,16 +3,26 @@
 import time
 from collections.abc import Callable
 
-from pipecat.frames.frames import BotStartedSpeakingFrame, BotStoppedSpeakingFrame, ErrorFrame, Frame
+from pipecat.frames.frames import (
+    BotStartedSpeakingFrame,
+    BotStoppedSpeakingFrame,
+    ErrorFrame,
+    Frame,
+    TranscriptionFrame,
+    UserSpeakingFrame,
+    VADUserStartedSpeakingFrame,
+)
 from pipecat.turns.user_mute import BaseUserMuteStrategy
 
 DEAF_S = 1.2  # of the greeting; who still speaks then wants to be heard
 PATIENCE_S = 3.0  # for a greeting that does not come
+WORDS_S = 1.5  # after speech: its words are recognised by then, or never
 
 
 class MuteAtPickUpStrategy(BaseUserMuteStrategy):
     """Does not hear the caller until the bot has spoken for a moment. After that the greeting can be interrupted.
 
+    Words come later than the sound of them: those of a "hello?" that was not heard are not heard either.
     Pipecat's own `MuteUntilFirstBotComplete` would make the caller hear the whole greeting at every call.
     """
 
@@ -24,6 +34,7 @@ class MuteAtPickUpStrategy(BaseUserMuteStrategy):
         self._patience_s = patience_s
         self._clock = clock
         self._hears_at: float | None = None
+        self._words_by = 0.0  # of what was said so far
         self._is_over = False
 
     async def process_frame(self, frame: Frame) -> bool:
@@ -36,5 +47,11 @@ class MuteAtPickUpStrategy(BaseUserMuteStrategy):
             self._hears_at = now + self._patience_s
         if isinstance(frame, BotStartedSpeakingFrame):
             self._hears_at = now + self._deaf_s
-        self._is_over = now >= self._hears_at or isinstance(frame, BotStoppedSpeakingFrame | ErrorFrame)
+        is_speaking = isinstance(frame, UserSpeakingFrame | VADUserStartedSpeakingFrame)
+        hears = now >= self._hears_at and (is_speaking or now >= self._words_by)
+        if is_speaking:
+            self._words_by = now + WORDS_S
+        elif isinstance(frame, TranscriptionFrame):
+            self._words_by = 0.0
+        self._is_over = hears or isinstance(frame, BotStoppedSpeakingFrame | ErrorFrame)
         return not self._is_over

@@ -44,7 +44,11 @@ async def test_it_greets_answers_is_interrupted_and_says_goodbye_to_its_end(fake
     assert fakes.deepgram.connections == fakes.cartesia.connections == 0
 
 
-async def test_a_hello_at_pick_up_does_not_swallow_the_greeting(fakes: FakeProviders, phone: Phone) -> None:
+@pytest.mark.parametrize("stt_s", [0.05, 0.4])
+async def test_a_hello_at_pick_up_does_not_swallow_the_greeting(
+    fakes: FakeProviders, phone: Phone, stt_s: float
+) -> None:
+    fakes.deepgram.latency_s = stt_s  # what was said in the deaf second is recognised within it, or after
     caller = await phone()
     await caller.say(caller_speech(1, seconds=0.6))
     await caller.until(lambda: "greeting_complete" in caller.checkpoints())

@@ -10,8 +10,10 @@ from pipecat.frames.frames import (
     InputDTMFFrame,
     InputTransportMessageFrame,
     InterruptionFrame,
+    TranscriptionFrame,
     TTSSpeakFrame,
     UserAudioRawFrame,
+    UserSpeakingFrame,
 )
 
 from tests.fakes.pipelines import running
@@ -87,6 +89,32 @@ async def test_hello_at_pick_up_is_not_heard_but_a_barge_in_into_the_greeting_is
     clock.now += 0.2
     assert not await strategy.process_frame(AUDIO)
     assert not await strategy.process_frame(BotStartedSpeakingFrame()), "only the first second of a call is special"
+
+
+WORDS = TranscriptionFrame("hello", user_id="", timestamp="")
+
+
+async def test_the_words_of_what_was_not_heard_are_not_heard_either() -> None:
+    clock = Clock()
+    strategy = MuteAtPickUpStrategy(deaf_s=1.0, clock=clock)
+    await strategy.process_frame(BotStartedSpeakingFrame())
+    clock.now += 0.8
+    await strategy.process_frame(UserSpeakingFrame())
+    clock.now += 0.4
+    assert await strategy.process_frame(AUDIO), "its words are not recognised yet"
+    assert await strategy.process_frame(WORDS)
+    assert not await strategy.process_frame(AUDIO)
+
+
+@pytest.mark.parametrize(("after_s", "frame"), [(0.5, UserSpeakingFrame()), (1.6, AUDIO)])
+async def test_who_speaks_on_or_whose_words_never_come_is_heard(after_s: float, frame: Frame) -> None:
+    clock = Clock()
+    strategy = MuteAtPickUpStrategy(deaf_s=1.0, clock=clock)
+    await strategy.process_frame(BotStartedSpeakingFrame())
+    clock.now += 0.8
+    await strategy.process_frame(UserSpeakingFrame())
+    clock.now += after_s
+    assert not await strategy.process_frame(frame)
 
 
 @pytest.mark.parametrize("frame", [BotStoppedSpeakingFrame(), ErrorFrame("no voice")])
