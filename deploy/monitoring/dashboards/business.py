@@ -90,6 +90,7 @@ BUSINESS = Board(
                         ),
                     ),
                     kind="stack",
+                    width=12,
                 ),
                 Panel(
                     "Voices: characters a minute",
@@ -101,6 +102,7 @@ BUSINESS = Board(
                         ),
                     ),
                     kind="stack",
+                    width=12,
                 ),
                 Panel(
                     "Language models: tokens a minute",
@@ -112,6 +114,7 @@ BUSINESS = Board(
                         ),
                     ),
                     kind="stack",
+                    width=24,
                 ),
                 Panel(
                     "Tokens per call, by bot",

@@ -153,6 +153,7 @@ FLEET = Board(
                     "Ready processes",
                     "By kind.",
                     (Query(total(series(READY), "component"), "{{component}}"),),
+                    width=24,
                     is_still=True,
                 ),
             ),

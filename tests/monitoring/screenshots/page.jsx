@@ -28,14 +28,17 @@ const COLOURS = { stat: 'thresholds', timeseries: 'palette-classic' };
 
 const nameOf = (labels, { legendFormat }) =>
   legendFormat
-    ? legendFormat.replace(/\{\{\s*(\w+)\s*\}\}/g, (_, label) => labels[label] ?? label)
+    ? legendFormat.replace(/\{\{\s*(\w+)\s*\}\}/g, (_, label) => labels[label] ?? '')
     : `{${Object.entries(labels).map(([label, value]) => `${label}="${value}"`).join(', ')}}`;
 
 const times = Array.from({ length: Math.floor((to - from) / step) + 1 }, (_, n) => (from + n * step) * 1000);
 
 function valuesOf(points) {
-  const values = times.map(() => null); // where Prometheus has nothing, a line is broken
-  for (const [at, value] of points) values[Math.round((at - from) / step)] = Number(value);
+  const values = times.map(() => null); // where there is nothing, or 0 / 0, a line is broken
+  for (const [at, text] of points) {
+    const value = Number(text);
+    if (Number.isFinite(value)) values[Math.round((at - from) / step)] = value;
+  }
   return values;
 }
 
