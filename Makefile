@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
+# tests start hundreds of processes: where byte code is not kept, each of them compiles for seconds all that it imports
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: demo test test-slow test-deploy test-monitoring coverage lint soak fuzz chaos bench docs dashboards lock secrets clean help
 help:
