@@ -48,15 +48,15 @@ lint: $(VENV)/.ready
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# Most tests wait more than they work, so they run side by side: six on two cores, two whole fleets. Recognising speech
-# needs the machine for itself. Many tests have deadlines, as calls have: what fails is asked once more, alone. Whoever
+# Most tests wait more than they work, so they run side by side, whole fleets by twos. Recognising speech needs
+# the machine for itself. Many tests have deadlines, as calls have: what fails is asked once more, alone. Whoever
 # fails twice has failed.
 AGAIN := || $(BIN)/pytest --last-failed --last-failed-no-failures none
-SMALL := tests/unit tests/contract
+SMALL := tests/contract tests/unit
 FLEETS := -m "fleet and not speech and not slow" tests/fleet
 SPEECH := -m "not slow and (speech or not fleet)" tests/fleet tests/speech
 test: lint
-	$(BIN)/pytest -n 6 --dist loadgroup $(SMALL) $(AGAIN) $(SMALL)
+	$(BIN)/pytest -n 5 --dist loadgroup $(SMALL) $(AGAIN) $(SMALL)
 	$(BIN)/pytest -n 2 $(FLEETS) $(AGAIN) $(FLEETS)
 	$(BIN)/pytest $(SPEECH) $(AGAIN) $(SPEECH)
 
