@@ -14,7 +14,13 @@ from grafana_foundation_sdk.models.common import (
     TooltipDisplayMode,
     VisibilityMode,
 )
-from grafana_foundation_sdk.models.dashboard import DashboardCursorSync, DataSourceRef, VariableRefresh
+from grafana_foundation_sdk.models.dashboard import (
+    DashboardCursorSync,
+    DataSourceRef,
+    Threshold,
+    ThresholdsMode,
+    VariableRefresh,
+)
 
 from deploy.monitoring.promql import series
 from shared.telemetry.catalogue import Metric
@@ -23,6 +29,8 @@ SOURCE = DataSourceRef(type_val="prometheus", uid="${datasource}")
 HEIGHT, STAT_HEIGHT = 8, 4
 
 Kind = Literal["lines", "stack", "stat"]
+Colours = tuple[tuple[float | None, str], ...]  # of a number, from which value on; the first has none
+FINE: Colours = ((None, "green"),)  # said, since a number without colours is red in Grafana from 80 on
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +44,8 @@ class Query:
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """`width` of 24; `unit` as Grafana names it; `is_still`: in a healthy fleet under load its values may stay."""
+    """`width` of 24; `unit` as Grafana names it; `is_still`: in a healthy fleet under load its values may stay.
+    `decimals` and `colours` are for numbers."""
 
     title: str
     help: str
@@ -45,11 +54,23 @@ class Panel:
     kind: Kind = "lines"
     width: int = 8
     is_still: bool = False
+    decimals: int = 0
+    colours: Colours = FINE
 
 
-def number(title: str, help: str, expression: str, width: int, *, is_still: bool = False) -> Panel:
+def number(
+    title: str,
+    help: str,
+    expression: str,
+    width: int,
+    *,
+    is_still: bool = False,
+    decimals: int = 0,
+    colours: Colours = FINE,
+) -> Panel:
     """One number, as it is now."""
-    return Panel(title, help, (Query(expression),), kind="stat", width=width, is_still=is_still)
+    query = (Query(expression),)
+    return Panel(title, help, query, "short", "stat", width, is_still, decimals, colours)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +145,9 @@ def _targets(panel: Panel) -> list[prometheus.Dataquery]:
 
 def _stat(panel: Panel) -> Any:
     built = stat.Panel().title(panel.title).description(panel.help).datasource(SOURCE).unit(panel.unit)
-    built.span(panel.width).height(STAT_HEIGHT).decimals(0)
+    built.span(panel.width).height(STAT_HEIGHT).decimals(panel.decimals)
+    steps = [Threshold(value, colour) for value, colour in panel.colours]
+    built.thresholds(dashboard.ThresholdsConfig().mode(ThresholdsMode.ABSOLUTE).steps(steps))
     for target in _targets(panel):
         built.with_target(target)
     return built

@@ -1,6 +1,6 @@
 """A fleet under load has a bad day, and a real Prometheus watches: does every panel move, does every alert fire?
 
-    python -m tests.monitoring [--scale 30] [--json] [--save FOLDER]
+    python -m tests.monitoring [--scale 30] [--json] [--keep FOLDER]
 
 Gateway, two workers, housekeeping and Redis as processes; Prometheus finds them through the gateway, evaluates the
 committed rules with all durations divided by the scale, and tells Alertmanager, which tells us. Exit status 0 only if
@@ -10,7 +10,6 @@ fired and was sent to its receiver, and single calls can be found by their exemp
 
 import argparse
 import asyncio
-import json
 import shutil
 import sys
 import tempfile
@@ -48,8 +47,8 @@ def say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-async def run(scale: float, save: Path | None) -> dict[str, Any]:
-    """The day, from morning to evening."""
+async def run(scale: float, keep: Path | None) -> dict[str, Any]:
+    """The day, from morning to evening. `keep`: where Prometheus' data shall stay."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "bots.toml").write_text(BOTS_FILE)
@@ -58,14 +57,12 @@ async def run(scale: float, save: Path | None) -> dict[str, Any]:
             async with (
                 LocalFleet(workers=2, bot="tests.fleet.bots:receptionist", env=env) as fleet,
                 another_housekeeping(fleet.environment("housekeeping"), wss_url, folder / "another.log"),
-                watch(folder, fleet.api_url, fleet.api_token, scale) as watchers,
+                watch(folder, keep or folder / "data", fleet.api_url, fleet.api_token, scale) as watchers,
             ):
                 async with calling(fleet, FRONT_DESK, FORGETFUL):
                     fired = await play(day := Day(fleet, providers), watchers)
                 await asyncio.sleep(5)  # the last figures are scraped
                 seen = await look_at_panels(watchers, time.time() - watchers.began_at)
-                if save is not None:
-                    keep(save, seen)
                 return await report(watchers, fired, seen, day.faults)
 
 
@@ -133,36 +130,16 @@ def _moves(seen: Seen) -> bool:
     return any(len({value for _, value in line}) > 1 for points in seen.queries for line in points.values())
 
 
-def keep(folder: Path, seen: list[Seen]) -> None:
-    """The panels' points, for whoever draws them."""
-    folder.mkdir(parents=True, exist_ok=True)
-    panels = [
-        {
-            "board": each.board,
-            "title": each.panel.title,
-            "unit": each.panel.unit,
-            "kind": each.panel.kind,
-            "width": each.panel.width,
-            "queries": [
-                {"legend": query.legend, "series": points}
-                for query, points in zip(each.panel.queries, each.queries, strict=True)
-            ],
-        }
-        for each in seen
-    ]
-    (folder / "panels.json").write_text(json.dumps(panels))
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--scale", type=float, default=30, help="by which all durations of the rules are divided")
     parser.add_argument("--json", action="store_true", help="one JSON object as the last line")
-    parser.add_argument("--save", type=Path, help="a folder for the panels' points")
+    parser.add_argument("--keep", type=Path, help="an empty folder where Prometheus' data stays, to be drawn")
     given = parser.parse_args()
     if missing := [program for program in PROGRAMS if shutil.which(program) is None]:
         say(f"NOT RUN: {' and '.join(missing)} not installed (apt: prometheus, prometheus-alertmanager)")
         return 2
-    return tell(asyncio.run(run(given.scale, given.save)), as_json=given.json)
+    return tell(asyncio.run(run(given.scale, given.keep)), as_json=given.json)
 
 
 if __name__ == "__main__":

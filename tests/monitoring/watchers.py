@@ -84,8 +84,8 @@ class Watchers:
 
 
 @contextlib.asynccontextmanager
-async def watch(folder: Path, gateway: str, api_token: str, scale: float) -> AsyncIterator[Watchers]:
-    """Watch the fleet of this gateway (its internal URL)."""
+async def watch(folder: Path, data: Path, gateway: str, api_token: str, scale: float) -> AsyncIterator[Watchers]:
+    """Watch the fleet of this gateway (its internal URL). `data`: Prometheus' own."""
     prometheus, alertmanager, receiver = (free_port() for _ in range(3))
     watchers = Watchers(f"http://127.0.0.1:{prometheus}", f"http://127.0.0.1:{alertmanager}")
     app = web.Application()
@@ -110,7 +110,7 @@ async def watch(folder: Path, gateway: str, api_token: str, scale: float) -> Asy
                 folder,
                 "prometheus",
                 f"--config.file={folder}/prometheus.yml",
-                f"--storage.tsdb.path={folder}/data",
+                f"--storage.tsdb.path={data}",
                 f"--web.listen-address=127.0.0.1:{prometheus}",
                 "--enable-feature=exemplar-storage",
             ),
@@ -121,6 +121,22 @@ async def watch(folder: Path, gateway: str, api_token: str, scale: float) -> Asy
     finally:
         await watchers.close()
         await runner.cleanup()
+
+
+@contextlib.asynccontextmanager
+async def recall(folder: Path, data: Path) -> AsyncIterator[tuple[Watchers, float, float]]:
+    """A Prometheus that scrapes nothing, over the data of a run that is over: and when that began and ended."""
+    address = f"127.0.0.1:{free_port()}"
+    watchers = Watchers(f"http://{address}", alertmanager="")
+    (folder / "prometheus.yml").write_text("global: {}")
+    options = (f"--storage.tsdb.path={data}", f"--web.listen-address={address}")
+    try:
+        async with _running(folder, "prometheus", f"--config.file={folder}/prometheus.yml", *options):
+            await _until_ready(f"http://{address}/-/ready")
+            head = (await watchers.ask("status/tsdb"))["headStats"]
+            yield watchers, head["minTime"] / 1000, head["maxTime"] / 1000
+    finally:
+        await watchers.close()
 
 
 def write_prometheus(folder: Path, gateway: str, alertmanager_port: int, scale: float) -> None:

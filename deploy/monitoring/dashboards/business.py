@@ -25,7 +25,7 @@ BUSINESS = Board(
             (
                 number("Calls", "", CALLS, 6),
                 number("Minutes", "", f"{SECONDS} / 60", 6),
-                number("Minutes per call", "", f"{SECONDS} / 60 / {CALLS}", 6, is_still=True),
+                number("Minutes per call", "", f"{SECONDS} / 60 / {CALLS}", 6, is_still=True, decimals=1),
                 number(
                     "Early hang-ups",
                     "Callers who left within ten seconds, without an answer.",
@@ -90,6 +90,7 @@ BUSINESS = Board(
                         ),
                     ),
                     kind="stack",
+                    width=12,
                 ),
                 Panel(
                     "Voices: characters a minute",
@@ -101,6 +102,7 @@ BUSINESS = Board(
                         ),
                     ),
                     kind="stack",
+                    width=12,
                 ),
                 Panel(
                     "Language models: tokens a minute",
@@ -112,6 +114,7 @@ BUSINESS = Board(
                         ),
                     ),
                     kind="stack",
+                    width=24,
                 ),
                 Panel(
                     "Tokens per call, by bot",

@@ -12,7 +12,6 @@ from shared.telemetry.catalogue import (
     FIRST_AUDIO_SECONDS,
     FRAME_LATENESS_SECONDS,
     HOLD_SECONDS,
-    LATE_FRAMES,
     TURN_SECONDS,
     Metric,
 )
@@ -67,19 +66,18 @@ CALL_EXPERIENCE = Board(
                     "Callers a minute who had to wait in line, by what became of them.",
                     (
                         Query(
-                            f"60 * {or_zero(total(HELD, 'result'))}",
+                            f"60 * {total(HELD, 'result')} > 0",
                             "{{result}}",
                         ),
                     ),
+                    kind="stack",
                     is_still=True,
                 ),
                 Panel(
                     "Audio that came late",
-                    "Pieces a second that left 50 ms late or later; the worst of each call, 95th percentile.",
-                    (
-                        Query(total(rate(LATE_FRAMES)), "late pieces a second"),
-                        Query(quantile(0.95, FRAME_LATENESS_SECONDS), "worst of a call, seconds", exemplars=True),
-                    ),
+                    "The worst of each call. Callers hear it where it is more than audio is sent ahead.",
+                    percentiles(FRAME_LATENESS_SECONDS),
+                    "s",
                 ),
             ),
         ),

@@ -1,10 +1,9 @@
 """Worker health: does each process keep up, and what does a call cost it?"""
 
 from deploy.monitoring.panels import Board, Choice, Panel, Query
-from deploy.monitoring.promql import PER_SCRAPE, a_minute, or_zero, quantile, rate, series, total
+from deploy.monitoring.promql import PER_SCRAPE, a_minute, quantile, rate, series, total
 from shared.telemetry.catalogue import (
     ACTIVE_CALLS,
-    CAPACITY,
     CHECKPOINTS,
     CLOCK_OFFSET_SECONDS,
     FRAME_LATENESS_SECONDS,
@@ -67,11 +66,10 @@ WORKER_HEALTH = Board(
                 ),
                 Panel(
                     "Calls and what is offered",
-                    "A loaded worker offers less than its capacity.",
+                    "A loaded worker offers less.",
                     (
                         Query(series(ACTIVE_CALLS, **WORKER), "{{process}} calls"),
                         Query(series(OFFERED_CALLS, **WORKER), "{{process}} offers"),
-                        Query(series(CAPACITY, **WORKER), "{{process}} capacity"),
                     ),
                 ),
                 Panel(
@@ -125,7 +123,7 @@ WORKER_HEALTH = Board(
                     "Age",
                     "Since the process was started.",
                     (Query(f"time() - {series(PROCESS_STARTED_SECONDS, **CHOSEN)}", "{{process}}"),),
-                    "s",
+                    "dtdhms",
                 ),
             ),
         ),
@@ -137,10 +135,11 @@ WORKER_HEALTH = Board(
                     "",
                     (
                         Query(
-                            or_zero(a_minute(PROVIDER_ERRORS, "provider", "fault", **WORKER)),
+                            a_minute(PROVIDER_ERRORS, "provider", "fault", **WORKER) + " > 0",
                             "{{provider}} {{fault}}",
                         ),
                     ),
+                    kind="stack",
                     is_still=True,
                 ),
                 Panel(
@@ -171,8 +170,13 @@ WORKER_HEALTH = Board(
                 ),
                 Panel(
                     "Clock against Redis'",
-                    "",
-                    (Query(series(CLOCK_OFFSET_SECONDS, **CHOSEN), "{{process}}"),),
+                    "How far apart, in the mean: it is told in milliseconds.",
+                    (
+                        Query(
+                            f"abs(avg_over_time({series(CLOCK_OFFSET_SECONDS, **CHOSEN)}[{PER_SCRAPE}]))",
+                            "{{process}}",
+                        ),
+                    ),
                     "s",
                     is_still=True,
                 ),

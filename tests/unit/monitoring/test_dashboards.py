@@ -110,6 +110,18 @@ def test_a_dashboard_asks_the_chosen_data_source_and_explains_itself(board: Boar
     assert len({panel.title for panel in board.panels}) == len(panels)
 
 
+def test_every_dashboard_can_be_drawn_and_is_shown_in_the_documents() -> None:
+    page = (ROOT / "tests" / "monitoring" / "screenshots" / "page.jsx").read_text()
+    drawn = {"row", *re.findall(r"^  (\w+): \(panel, ", page, re.MULTILINE)}
+    told = (ROOT / "docs" / "monitoring.md").read_text()
+    boards = {path.stem: json.loads(text) for path, text in FILES.items() if path.suffix == ".json"}
+    assert len(boards) == len(BOARDS)
+    for name, board in boards.items():
+        assert {panel["type"] for panel in board["panels"]} <= drawn
+        assert f"](dashboards/{name}.png)" in told
+        assert (ROOT / "docs" / "dashboards" / f"{name}.png").stat().st_size < 400_000
+
+
 def test_every_alert_has_a_paragraph_that_says_what_to_do() -> None:
     sections = (ROOT / "docs" / "runbook.md").read_text().split("\n## ")[1:]
     told = {section.partition("\n")[0]: section for section in sections}

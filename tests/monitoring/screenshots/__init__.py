@@ -1,0 +1,1 @@
+"""Pictures of the dashboards, by hand: `python -m tests.monitoring.screenshots`."""
