@@ -14,7 +14,7 @@ from shared.carrier.load.client import Load
 from tests.bench.hold import hold, takes_s
 from tests.bench.subjects import ALL_CORES, CORES_FOR_TWO, MAKERS, Cores
 from worker.capacity.knee import FINE
-from worker.capacity.ramp import Effort, find_knee
+from worker.capacity.ramp import ONE_CALL_S, Effort, find_knee
 from worker.capacity.trial import Trial
 
 OURS, GUIDE, GUIDE_NO_SMART_TURN, ECHO = "ours-direct", "guide", "guide-no-smart-turn", "echo"
@@ -25,16 +25,18 @@ ROUND_S = 270.0  # at most, of one subject
 FULL_S = 44 * 60.0
 STOP_S = 4.0  # a subject's end
 MOST_EXPECTED = 60  # calls at ours' knee: the echo is measured with as many in the end
-QUICK_UNTIL_S = {GUIDE_NO_SMART_TURN: 121.0, OURS: 257.0}  # from its start: all of it takes at most five minutes
+QUICK_UNTIL_S = {GUIDE_NO_SMART_TURN: 123.0, OURS: 258.0}  # from its start: all of it takes at most five minutes
 QUICK_ECHO_S = 10.0
+QUICK_ONE_CALL_S = 18.0
+AGAIN_ONE_CALL_S = 10.0  # of a subject whose answers to one call are known from an earlier round
 QUICK_FINENESS = {GUIDE_NO_SMART_TURN: 5, OURS: 8}  # few steps, or a knee stays open
 SURELY = {
     GUIDE_NO_SMART_TURN: 8,
-    OURS: 24,
+    OURS: 36,
     "ours-relayed": 12,
     TWO_WORKERS: 24,
     TWO_CORES: 48,
-    ECHO: 40,
+    ECHO: 90,
 }  # far below the knee
 
 Say = Callable[[str], None]
@@ -53,7 +55,7 @@ class Programme:
         """Two knees, and the echo with as many calls as ours carries, or with the fixed number."""
         began = time.monotonic()
         for name, until_s in QUICK_UNTIL_S.items():
-            self.find_knee(name, began + until_s - time.monotonic(), QUICK_FINENESS[name])
+            self.find_knee(name, began + until_s - time.monotonic(), QUICK_FINENESS[name], QUICK_ONE_CALL_S)
         self.hold(ECHO, self._knee_of(OURS) or self._fixed, QUICK_ECHO_S)
 
     def full(self, names: Sequence[str], rounds: int) -> None:
@@ -80,9 +82,21 @@ class Programme:
         for name in names:
             self.hold(name, calls, self._seconds)
 
-    def find_knee(self, name: str, limit_s: float = ROUND_S, fineness: int = FINE) -> None:
-        effort = Effort(time.monotonic() + limit_s, self._most, SURELY.get(name, 0), fineness)
-        self.knees.setdefault(name, []).append(asyncio.run(self._search(name, effort)))
+    def find_knee(
+        self, name: str, limit_s: float = ROUND_S, fineness: int = FINE, one_call_s: float = ONE_CALL_S
+    ) -> None:
+        """One round more of this subject."""
+        rounds = self.knees.setdefault(name, [])
+        known_ms = rounds[0]["response_of_one_ms"] if rounds else None
+        effort = Effort(
+            until=time.monotonic() + limit_s,
+            most=self._most,
+            surely=SURELY.get(name, 0),
+            fineness=fineness,
+            one_call_s=AGAIN_ONE_CALL_S if known_ms else one_call_s,
+            response_of_one_ms=known_ms,
+        )
+        rounds.append(asyncio.run(self._search(name, effort)))
 
     def hold(self, name: str, calls: int, seconds: float) -> None:
         self.held.append({"subject": name, **asyncio.run(hold(name, self._cores, calls, seconds, self._say))})

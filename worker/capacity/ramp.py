@@ -17,7 +17,7 @@ from worker.capacity.loop_lag import Sample, spread_out
 from worker.capacity.slo import DISOBEYED, LIMITS, MANNERS, RESPONSE, broken, disturbances, judged
 from worker.capacity.trial import LATE_ANSWERS_S, SETTLE_S, Trial
 
-ONE_CALL_S = 10.0  # the greeting, and the beginnings of both turns of a round
+ONE_CALL_S = 45.0  # the greeting, and seven turns: the median of one or two is that of a sentence, not of a subject
 HOLD_S = 20.0
 SURELY_PER_S = 3.0
 FIRST_SHARE = 0.6  # of the time that calls may last: for the ramp and a first hold
@@ -38,6 +38,8 @@ class Effort:
     until: float
     most: int  # calls at which the ramp ends
     surely: int = 0  # so many come three a second: the knee is known to be higher
+    one_call_s: float = ONE_CALL_S  # for what is measured with one call
+    response_of_one_ms: float | None = None  # known from an earlier round
     fineness: int = FINE
     call_s: float = math.inf  # all calls together: real providers are paid by the minute
     is_relative: bool = False  # manners that one call does not have either are not judged
@@ -46,16 +48,17 @@ class Effort:
 def find_knee(name: str, trial: Trial, effort: Effort, say: Say) -> dict[str, Any]:
     """One round, of a subject that has no calls yet."""
     trial.add_calls(1)
-    one = trial.measure(ONE_CALL_S)
+    one = trial.measure(effort.one_call_s)
     say(f"{name}: 1 call: {told(one)}")
-    apart = judged(one, one.response_p50_ms).keys() & MANNERS if effort.is_relative else set()
+    response_of_one_ms = effort.response_of_one_ms or one.response_p50_ms
+    apart = judged(one, response_of_one_ms).keys() & MANNERS if effort.is_relative else set()
     if apart:
         say(f"{name}: not judged, as one call does not keep to it either: {', '.join(sorted(apart))}")
-    broke_at, why = climb(trial, one.response_p50_ms, effort, apart)
+    broke_at, why = climb(trial, response_of_one_ms, effort, apart)
     say(f"{name}: the ramp broke at {broke_at}: {why}" if why else f"{name}: the ramp reached {broke_at}")
     guess = broke_at - NOT_YET_TALKING if why else broke_at
     search = KneeSearch(guess, effort.most, broke_at if why else None, effort.fineness)
-    holds = confirm(name, trial, search, one.response_p50_ms, effort, say, apart)
+    holds = confirm(name, trial, search, response_of_one_ms, effort, say, apart)
     kept = {hold["calls"]: hold for hold in holds if not hold["broken"]}
     failed = [hold for hold in holds if hold["broken"]]
     best = kept.get(search.passed) if search.passed else None
@@ -67,6 +70,7 @@ def find_knee(name: str, trial: Trial, effort: Effort, say: Say) -> dict[str, An
         "limited_by": min(failed, key=lambda hold: hold["calls"])["broken"] if failed else [],
         "ramp_broke_at": broke_at if why else None,
         "one_call": one.to_dict(),
+        "response_of_one_ms": response_of_one_ms,
         "at_knee": best,
         "holds": holds,
         **arrivals(trial, grown_mb, best["calls"] if best else 0),

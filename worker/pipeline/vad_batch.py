@@ -19,7 +19,7 @@ from pipecat.audio.vad.vad_analyzer import VADAnalyzer, VADParams, VADState
 
 from worker.pipeline.vad import SharedSileroVADAnalyzer, shared_model
 
-BATCH_S = 0.02  # windows wait for each other for so long
+BATCH_S = 0.03  # windows wait for each other for so long
 MAX_BATCH = 32  # at a time: 1.5 ms
 TURN_S = 0.003  # after which others on the event loop have their turn
 # A window is loud if it is louder than the line's noise by 3 dB. Below -58 dB (of 16 bits) nothing is; above -53 dB

@@ -322,7 +322,7 @@ class Fleet:
     async def scripted(self) -> Scripted:
         """The processor of the newest bot, once its pipeline runs."""
         session = self.app.sessions.all()[-1]
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(15):
             await session.stream.watch.pipeline_started.wait()
         return self.bots.scripted[-1]
 
