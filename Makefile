@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
+# tests start hundreds of processes: where byte code is not kept, each of them compiles for seconds all that it imports
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: demo test test-slow test-deploy test-monitoring coverage lint soak fuzz chaos bench docs dashboards lock secrets clean help
 help:
@@ -46,19 +48,24 @@ lint: $(VENV)/.ready
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# Most tests wait more than they work, so they run side by side; a whole fleet needs the machine for itself. Many
-# tests have deadlines, as calls have: what fails is asked once more, alone. Whoever fails twice has failed.
+# Most tests wait more than they work, so they run side by side, whole fleets by twos. Recognising speech needs
+# the machine for itself. Many tests have deadlines, as calls have: what fails is asked once more, alone. Whoever
+# fails twice has failed.
 AGAIN := || $(BIN)/pytest --last-failed --last-failed-no-failures none
+SMALL := tests/contract tests/unit
+FLEETS := -m "fleet and not speech and not slow" tests/fleet
+SPEECH := -m "not slow and (speech or not fleet)" tests/fleet tests/speech
 test: lint
-	$(BIN)/pytest -n 4 --dist loadgroup tests/unit tests/contract $(AGAIN) tests/unit tests/contract
-	$(BIN)/pytest -m "not slow" tests/fleet tests/speech $(AGAIN) -m "not slow" tests/fleet tests/speech
+	$(BIN)/pytest -n 5 --dist loadgroup $(SMALL) $(AGAIN) $(SMALL)
+	$(BIN)/pytest -n 2 $(FLEETS) $(AGAIN) $(FLEETS)
+	$(BIN)/pytest $(SPEECH) $(AGAIN) $(SPEECH)
 
 test-slow: $(VENV)/.ready
 	$(BIN)/pytest -m slow tests/fleet $(AGAIN) -m slow tests/fleet
 
 # half as long again as without
 coverage: $(VENV)/.ready
-	$(BIN)/pytest -n 4 --dist loadgroup --cov --cov-report=term:skip-covered --cov-fail-under=85 tests/unit tests/contract
+	$(BIN)/pytest -n 4 --dist loadgroup --cov --cov-report=term:skip-covered --cov-fail-under=85 $(SMALL)
 
 test-deploy: $(VENV)/.ready
 	$(BIN)/python -m tests.deploy $(ARGS)

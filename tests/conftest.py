@@ -63,7 +63,8 @@ async def _open(request: pytest.FixtureRequest, clock: Clock, settle_ms: int = 0
         return MemoryRegistry(clock=clock, settle_ms=settle_ms)
     url = request.getfixturevalue("redis_url")
     await empty(url)
-    return RedisRegistry.connect(url, clock=clock, settle_ms=settle_ms, command_timeout_s=5, connect_timeout_s=5)
+    patient = {"command_timeout_s": 5, "connect_timeout_s": 5, "wait_s": 5}  # other tests take the cores at times
+    return RedisRegistry.connect(url, clock=clock, settle_ms=settle_ms, **patient)
 
 
 async def empty(url: str) -> None:
