@@ -34,8 +34,8 @@ $(VENV)/.ready: requirements.lock pyproject.toml
 COMPILE := $(BIN)/uv pip compile --quiet --generate-hashes --no-emit-index-url --no-header --no-annotate pyproject.toml
 lock:
 	$(COMPILE) --universal --python-version 3.11 --extra dev -o requirements.lock
-	$(COMPILE) --python-version 3.13 --python-platform linux --extra gateway -o deploy/docker/gateway.lock
-	$(COMPILE) --python-version 3.13 --python-platform linux --extra worker -o deploy/docker/worker.lock
+	$(COMPILE) --python-version 3.13 --python-platform linux --extra gateway --extra traces -o deploy/docker/gateway.lock
+	$(COMPILE) --python-version 3.13 --python-platform linux --extra worker --extra traces -o deploy/docker/worker.lock
 	$(BIN)/uv pip compile --quiet --generate-hashes --no-emit-index-url --no-header --no-annotate \
 		--python-version 3.13 --python-platform linux --group build -o deploy/docker/build.lock
 

@@ -3,11 +3,12 @@
 import sys
 
 from gateway.serving import run
-from shared.process.main import Program, run_process
+from shared.process.main import Program, process_id, run_process
 from shared.process.memory import freeze_what_stays
 from shared.process.signals import Signals
 from shared.registry import open_registry
 from shared.settings import GatewaySettings
+from shared.telemetry.traces import open_tracer
 
 EXAMPLES = """\
 examples:
@@ -21,8 +22,12 @@ examples:
 async def serve(settings: GatewaySettings, signals: Signals) -> None:
     """Until told to end."""
     registry = open_registry(settings.redis_url.get_secret_value(), settle_ms=settings.settle_ms)
+    tracer = open_tracer(settings, "gateway", process_id(settings.gateway_id))
     freeze_what_stays()  # else every answer waits, now and then, while the collector walks through all libraries
-    await run(settings, registry, signals)
+    try:
+        await run(settings, registry, signals, tracer)
+    finally:
+        await tracer.close()
 
 
 PROGRAM = Program(

@@ -32,6 +32,7 @@ from shared.sfvopi.formats import AudioFormat
 from shared.sfvopi.webhooks import AnswerWebhook, HangupWebhook, RingWebhook
 from shared.telemetry.catalogue import CALLS
 from shared.telemetry.meter import Meter
+from shared.telemetry.traces import NO_SPAN, Span
 from shared.tokens import StreamToken, sign_token
 
 # as a token's worker: the stream is answered by whichever gateway it reaches, with the busy message, …
@@ -137,22 +138,22 @@ class Admission:
         self._numbers = numbers
         self._meter = meter
 
-    async def admit(self, webhook: AnswerWebhook, *, is_fallback: bool) -> Admitted:
+    async def admit(self, webhook: AnswerWebhook, *, is_fallback: bool, span: Span = NO_SPAN) -> Admitted:
         """Place the call, or say what else."""
         plan = self._numbers.plan_for(own_number(webhook))
         try:
             async with asyncio.timeout(ANSWER_WITHIN_S):
-                return await self._place(webhook, plan, is_fallback)
+                return await self._place(webhook, plan, is_fallback, span)
         except (RegistryAway, TimeoutError):
-            if placed := self._place_locally(webhook, plan):
+            if placed := self._place_locally(webhook, plan, span):
                 return placed
             self._local.refuse(webhook.call_uuid)
             verdict = without_room(plan.overflow, is_fallback=is_fallback, has_line=False)
             told = self._told(verdict, webhook.call_uuid, plan)
             return Admitted(verdict, told) if told else Admitted(Verdict.REGISTRY_AWAY)
 
-    async def _place(self, webhook: AnswerWebhook, plan: NumberPlan, is_fallback: bool) -> Admitted:
-        call_id, number, changes = webhook.call_uuid, own_number(webhook), self._answered(webhook, plan)
+    async def _place(self, webhook: AnswerWebhook, plan: NumberPlan, is_fallback: bool, span: Span) -> Admitted:
+        call_id, number, changes = webhook.call_uuid, own_number(webhook), self._answered(webhook, plan) | span.change
         hold_ms = self._settings.attach_by_ms
         reservation = await self._registry.reserve(call_id, hold_ms, number=number, ceiling=plan.ceiling, in_turn=True)
         if reservation:
@@ -162,6 +163,7 @@ class Admission:
         else:
             detail = HELD_DETAIL if plan.overflow is Overflow.HOLD else NO_CAPACITY_DETAIL
             moved = await self._registry.move(call_id, CallEvent.RING, {**changes, "detail": detail})
+        span.join(moved.record.traceparent if moved.record else "")
         verdict = decide(
             moved.before,
             has_slot=reservation is not None,
@@ -183,11 +185,11 @@ class Admission:
         attach_by_ms = reservation.expires_at_ms if reservation else self._registry.now_ms()
         return Admitted(verdict, self._stream_answer(moved.record, attach_by_ms), moved.record.worker_id)
 
-    def _place_locally(self, webhook: AnswerWebhook, plan: NumberPlan) -> Admitted | None:
+    def _place_locally(self, webhook: AnswerWebhook, plan: NumberPlan, span: Span) -> Admitted | None:
         """Without the registry, from this gateway's own share."""
         call_id, now_ms = webhook.call_uuid, self._registry.now_ms()
         attach_by_ms = now_ms + self._settings.attach_by_ms
-        changes = self._answered(webhook, plan)
+        changes = self._answered(webhook, plan) | span.change
         given = self._local.place(call_id, own_number(webhook), plan.ceiling, attach_by_ms, changes)
         if given is None:
             return None

@@ -38,6 +38,7 @@ from shared.telemetry.endpoints import health_routes
 from shared.telemetry.health import Health
 from shared.telemetry.logs import get_logger
 from shared.telemetry.meter import Meter
+from shared.telemetry.traces import NO_TRACER, Tracer
 
 
 @dataclass(frozen=True)
@@ -114,7 +115,14 @@ class Gateway:
         await self.registry.close()
 
 
-def build(settings: GatewaySettings, registry: Registry, *, public_port: int = 0, metrics_address: str = "") -> Gateway:
+def build(
+    settings: GatewaySettings,
+    registry: Registry,
+    *,
+    public_port: int = 0,
+    metrics_address: str = "",
+    tracer: Tracer = NO_TRACER,
+) -> Gateway:
     """A gateway over this registry. Raises `SettingsError` (numbers, prompt).
 
     `public_port` is the one listened on, `metrics_address` (IP:port) where the internal one is to be found.
@@ -135,7 +143,7 @@ def build(settings: GatewaySettings, registry: Registry, *, public_port: int = 0
     line = Line(registry, settings, numbers, meter)
     holding = Holding(line, attaching, registry, notebook, meter, music, busy_prompt)
     streams = Streams(director, registry, notebook, meter, attaching, holding, busy_prompt)
-    webhooks = Webhooks(admission, hangups, registry, notebook, meter, settings.webhook_keys)
+    webhooks = Webhooks(admission, hangups, registry, notebook, meter, tracer, settings.webhook_keys)
     api = Api(registry, meter, settings.api_token.get_secret_value(), source)
     stream_path = urlsplit(settings.public_wss_url).path.rstrip("/")
     door = Door(settings.allowed_networks, settings.proxy_networks, Failures(settings.failures_per_minute), meter)

@@ -22,6 +22,7 @@ from shared.sfvopi.webhooks import HangupWebhook
 from shared.telemetry.catalogue import CALLS
 from shared.telemetry.logs import get_logger
 from shared.telemetry.meter import Meter
+from shared.telemetry.traces import NO_SPAN, Span
 
 MOST_PENDING = 1000
 WITHIN_S = 0.8  # for the registry, all questions together
@@ -77,11 +78,11 @@ class Hangups:
         self._log = get_logger(__name__)
         self._pending: deque[HangupWebhook] = deque(maxlen=MOST_PENDING)
 
-    async def take(self, hangup: HangupWebhook) -> HangupResult:
+    async def take(self, hangup: HangupWebhook, span: Span = NO_SPAN) -> HangupResult:
         """End the call, now or when the registry is back. Raises nothing."""
         try:
             async with asyncio.timeout(WITHIN_S):
-                return await self._end(hangup)
+                return await self._end(hangup, span)
         except (RegistryAway, TimeoutError):
             self._pending.append(hangup)
             return HangupResult.ERROR
@@ -104,9 +105,11 @@ class Hangups:
         except (RegistryAway, TimeoutError):
             self._log.warning("hangups were not written down: the registry is away", count=len(self._pending))
 
-    async def _end(self, hangup: HangupWebhook) -> HangupResult:
+    async def _end(self, hangup: HangupWebhook, span: Span = NO_SPAN) -> HangupResult:
         call_id, changes = call_id_of(hangup), changes_of(hangup)
-        reason = reason_of(hangup, await self._registry.get(call_id))
+        record = await self._registry.get(call_id)
+        span.join(record.traceparent if record else "")
+        reason = reason_of(hangup, record)
         ended = await end_call(self._registry, call_id, reason, changes)
         if not ended.moved:
             return await self._add(hangup, ended.record, changes)

@@ -19,6 +19,7 @@ from shared.registry import Registry
 from shared.settings import GatewaySettings
 from shared.telemetry.catalogue import TURNED_AWAY
 from shared.telemetry.logs import get_logger
+from shared.telemetry.traces import NO_TRACER, Tracer
 from shared.version import VERSION
 
 OTHER_FILES = 128  # the registry's pool, the internal port, logs
@@ -26,7 +27,7 @@ PING_S = 1.0  # nginx takes who is silent for seconds for gone: a caller's netwo
 CUT_DEADLINE_S = 1.0  # for legs to say goodbye to both sides
 
 
-async def run(settings: GatewaySettings, registry: Registry, signals: Signals) -> None:
+async def run(settings: GatewaySettings, registry: Registry, signals: Signals, tracer: Tracer = NO_TRACER) -> None:
     """Serve until told to leave. Raises `SettingsError` for settings that show to be wrong only now."""
     log = get_logger(__name__)
     handed = inherited_sockets()
@@ -37,7 +38,8 @@ async def run(settings: GatewaySettings, registry: Registry, signals: Signals) -
         )
         with contextlib.closing(inner):
             where = address_of(*inner.getsockname()[:2])
-            gateway = build(settings, registry, public_port=public_socket.getsockname()[1], metrics_address=where)
+            port = public_socket.getsockname()[1]
+            gateway = build(settings, registry, public_port=port, metrics_address=where, tracer=tracer)
             await gateway.beat()
             gateway.start_side_tasks()
             most = connections_within(settings.most_connections, resource.getrlimit(resource.RLIMIT_NOFILE)[0])

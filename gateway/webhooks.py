@@ -25,6 +25,7 @@ from shared.sfvopi.webhooks import AnswerWebhook, parse_answer, parse_hangup, pa
 from shared.telemetry.catalogue import ADMISSIONS, ANSWER_SECONDS, REGISTRY_ERRORS, WEBHOOK_SECONDS, WEBHOOKS
 from shared.telemetry.logs import get_logger
 from shared.telemetry.meter import Meter
+from shared.telemetry.traces import Span, Tracer
 
 RETRY_AFTER = {"Retry-After": "1"}
 
@@ -57,6 +58,7 @@ class Webhooks:
         registry: Registry,
         notebook: Notebook,
         meter: Meter,
+        tracer: Tracer,
         secrets: Sequence[str],
     ) -> None:
         self._admission = admission
@@ -64,6 +66,7 @@ class Webhooks:
         self._registry = registry
         self._notebook = notebook
         self._meter = meter
+        self._tracer = tracer
         self._secrets = [secret.encode() for secret in secrets]
         self._log = get_logger(__name__)
 
@@ -79,9 +82,19 @@ class Webhooks:
         if request.method == "HEAD":
             return PlainTextResponse("Method Not Allowed", 405)
         began = time.perf_counter()
-        result, response = await self._guarded(name, request)
+        span = self._span_of(name, request)
+        result, response = await self._guarded(name, request, span)
         self._meter.observe(WEBHOOK_SECONDS, time.perf_counter() - began, webhook=name, result=result)
+        span.tell(result=result, **{"http.response.status_code": response.status_code})
+        span.end(str(response.status_code) if response.status_code >= 500 else "")
         return response
+
+    def _span_of(self, name: str, request: Request) -> Span:
+        """The request as a span. A webhook's secret is not in its route."""
+        route = f"/webhook/{name}"
+        span = self._tracer.begin(f"{request.method} {route}", headers=request.headers, is_server=True)
+        span.tell(**{"http.request.method": request.method, "http.route": route, "url.scheme": request.url.scheme})
+        return span
 
     def _knows(self, secret: str) -> bool:
         """All secrets are compared, whichever matches: the time taken says nothing."""
@@ -90,16 +103,16 @@ class Webhooks:
         matches = [hmac.compare_digest(secret.encode(), known) for known in self._secrets]
         return any(matches)
 
-    async def _guarded(self, name: str, request: Request) -> tuple[str, Response]:
+    async def _guarded(self, name: str, request: Request, span: Span) -> tuple[str, Response]:
         try:
             fields = await read_fields(request)
             match name:
                 case "answer" | "fallback":
-                    return await self._answer(name, parse_answer(fields))
+                    return await self._answer(name, parse_answer(fields), span)
                 case "hangup":
-                    return await self._hangup(fields)
+                    return await self._hangup(fields, span)
                 case _:
-                    return await self._ring(fields)
+                    return await self._ring(fields, span)
         except WebhookRejected as rejected:
             self._log.warning("webhook rejected", webhook=name, status=rejected.status, why=str(rejected))
             headers = {"Connection": "close"} if rejected.status in (408, 413) else {}
@@ -110,10 +123,12 @@ class Webhooks:
 
     # -- answer and fallback
 
-    async def _answer(self, name: str, webhook: AnswerWebhook) -> tuple[str, Response]:
+    async def _answer(self, name: str, webhook: AnswerWebhook, span: Span) -> tuple[str, Response]:
+        span.tell(call_id=webhook.call_uuid)
         began = time.perf_counter()
-        admitted = await self._admission.admit(webhook, is_fallback=name == "fallback")
+        admitted = await self._admission.admit(webhook, is_fallback=name == "fallback", span=span)
         took_s = time.perf_counter() - began
+        span.past("place", took_s, verdict=admitted.verdict, worker_id=admitted.worker_id)
         result = _RESULTS[admitted.verdict]
         # in the next round of the loop, when the answer is on its way
         asyncio.get_running_loop().call_soon(self._write_down, name, webhook, admitted, took_s)
@@ -140,9 +155,10 @@ class Webhooks:
 
     # -- hangup and ring: the carrier ignores what we say
 
-    async def _hangup(self, fields: Mapping[str, object]) -> tuple[str, Response]:
+    async def _hangup(self, fields: Mapping[str, object], span: Span) -> tuple[str, Response]:
         hangup = parse_hangup(fields)
-        result = await self._hangups.take(hangup)
+        span.tell(call_id=call_id_of(hangup))
+        result = await self._hangups.take(hangup, span)
         if result == "error":
             self._meter.count(REGISTRY_ERRORS)
         call_id = call_id_of(hangup)
@@ -150,14 +166,16 @@ class Webhooks:
         self._log.info("call hung up", call_id=call_id, carrier_status=hangup.call_status, result=result)
         return result, JSONResponse({"ok": True})
 
-    async def _ring(self, fields: Mapping[str, object]) -> tuple[str, Response]:
+    async def _ring(self, fields: Mapping[str, object], span: Span) -> tuple[str, Response]:
         ring = parse_ring(fields)
         call_id = ring.call_uuid or ring.request_uuid
+        span.tell(call_id=call_id)
         try:
-            moved = await self._registry.move(call_id, CallEvent.RING, parties(ring))
+            moved = await self._registry.move(call_id, CallEvent.RING, parties(ring) | span.change)
         except RegistryAway:
             self._meter.count(REGISTRY_ERRORS)
             return "error", JSONResponse({"ok": True})
+        span.join(moved.record.traceparent if moved.record else "")
         self._notebook.write(call_id, TimelineEvent.WEBHOOK, webhook="ring", result="accepted")
         is_first = moved.moved and moved.before != moved.record.state if moved.record else False
         return "accepted" if is_first else "duplicate", JSONResponse({"ok": True})

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Self
 
 from shared.calls.outcome import Reason
@@ -26,6 +26,7 @@ from shared.telemetry.catalogue import (
 from shared.telemetry.health import Health
 from shared.telemetry.logs import get_logger
 from shared.telemetry.meter import Meter
+from shared.telemetry.traces import NO_TRACER, Span, Tracer
 from shared.version import VERSION
 from worker.attaching import Attaching
 from worker.bot_loader import Bot, BotLoader, BotNotFound
@@ -55,9 +56,15 @@ class WorkerApp:
     """One worker. `start`, then `drain` and/or `stop`. Raises `SettingsError` when it cannot be put together."""
 
     def __init__(
-        self, settings: WorkerSettings, registry: Registry, load_bot: Callable[[str], Bot] | None = None
+        self,
+        settings: WorkerSettings,
+        registry: Registry,
+        load_bot: Callable[[str], Bot] | None = None,
+        *,
+        tracer: Tracer = NO_TRACER,
     ) -> None:
         self.settings = settings
+        self._tracer = tracer
         self.registry = registry
         self.worker_id = process_id(settings.worker_id)
         self._numbers = Numbers.read(settings)
@@ -243,7 +250,10 @@ class WorkerApp:
                 self._log.error("bot not found", bot=name, reason=str(error))
                 continue
             if self.settings.rehearse:
-                self.rehearsals.append(await rehearse(name, bot, plans[name]))
+                span = self._tracer.begin("rehearsal")
+                span.tell(bot=name, worker_id=self.worker_id)
+                self.rehearsals.append(await rehearse(name, bot, plans[name], span))
+                span.end()
 
     async def _bot_of(self, record: CallRecord) -> Bot:
         """The call's bot: loaded at start, unless only the gateways' settings name it. Raises `BotNotFound`.
@@ -268,15 +278,24 @@ class WorkerApp:
 
     # -- sessions
 
+    def _span_of(self, record: CallRecord, whose: Mapping[str, str]) -> Span:
+        """A session as a span of its call's trace; of one of its own if nobody has begun one, or told us."""
+        span = self._tracer.begin("session", parent=record.traceparent)
+        span.tell(call_id=record.call_id, worker_id=self.worker_id, epoch=record.epoch, direction=record.direction)
+        span.tell(**whose)
+        return span
+
     def _open_session(self, record: CallRecord) -> Session:
         settings = self.settings
+        whose = self._labels_of(record)
         watch = CallWatch(
             self.meter,
             self.registry.now_ms,
             f"worker:{self.worker_id}",
             transcripts=settings.transcripts,
             call_id=record.call_id,
-            whose=self._labels_of(record),
+            whose=whose,
+            span=self._span_of(record, whose),
         )
         stream = CallStream(
             record.call_id,

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from shared.calls.outcome import RESULT_OF, Reason
+from shared.calls.outcome import RESULT_OF, Reason, Result
 from shared.calls.timeline import TimelineEvent
 from shared.registry.contract import TimelineEntry
 from shared.sfvopi.errors import DropReason
@@ -29,12 +29,26 @@ from shared.telemetry.catalogue import (
     Metric,
 )
 from shared.telemetry.meter import Meter
+from shared.telemetry.traces import NO_SPAN, Span
 from worker.providers import Failure, Providers
 from worker.turns import Turn, Turns
 
 MAX_ENTRIES = 1000  # kept for a registry that is away
 LATE_S = 0.05  # from then on a frame is counted as late
 EARLY_S = 10.0  # who leaves sooner, without an answer, did not like what he heard, or heard nothing
+TRACED = frozenset(  # what a trace shows of the timeline; none of it is text
+    {
+        TimelineEvent.STREAM_STARTED,
+        TimelineEvent.FIRST_AUDIO,
+        TimelineEvent.INTERRUPTED,
+        TimelineEvent.PROVIDER_ERROR,
+        TimelineEvent.DETACHED,
+        TimelineEvent.ADOPTED,
+        TimelineEvent.AFRESH,
+        TimelineEvent.HANDED_OVER,
+        TimelineEvent.SUPERSEDED,
+    }
+)
 LEFT = frozenset({Reason.CALLER_HUNG_UP, Reason.STREAM_CLOSED})
 NOBODYS = {"bot": OTHER[0], "number_group": OTHER[0]}
 
@@ -51,7 +65,9 @@ class CallWatch:
         transcripts: bool = False,
         call_id: str = "",
         whose: Mapping[str, str] = NOBODYS,
+        span: Span = NO_SPAN,
     ) -> None:
+        self.span = span
         self.providers = Providers()
         self.last_activity_at = time.monotonic()
         self.end_seen_at: float | None = None  # an EndFrame was on its way down the pipeline
@@ -88,6 +104,8 @@ class CallWatch:
 
     def note(self, event: TimelineEvent, **data: Any) -> None:
         """Add a line to the call's timeline."""
+        if event in TRACED:
+            self.span.event(event, **data)
         if len(self._entries) < MAX_ENTRIES:
             self._entries.append(TimelineEntry(self._now_ms(), self._source, str(event), data))
 
@@ -140,6 +158,11 @@ class CallWatch:
             self._observe(TURN_SECONDS, seconds, stage=stage)
         stages = {f"{stage}_ms": _ms(seconds) for stage, seconds in turn.stages.items()}
         self.note(TimelineEvent.TURN, **stages, total_ms=_ms(turn.total_s))
+        traced = self.span.past("turn", turn.total_s)
+        ago_s = turn.total_s
+        for stage, seconds in turn.stages.items():  # one after another
+            traced.past(f"turn.{stage}", ago_s, ago_s - seconds)
+            ago_s -= seconds
 
     def clear_sent(self, sequence_number: int, now: float) -> None:
         self._clears[sequence_number] = now
@@ -213,12 +236,21 @@ class CallWatch:
 
     def session_ended(self, reason: Reason | None, age_s: float) -> None:
         """Once; None: the call goes on elsewhere. `age_s` is the whole call's."""
+        self._end_span(reason)
         self._meter.count(BOT_SECONDS, time.monotonic() - self._began_at, **self._whose)
         if reason is None:
             return
         self._meter.count(BOT_CALLS, 1, result=RESULT_OF[reason], **self._whose)
         if reason in LEFT and age_s < EARLY_S and not self._turn_totals:
             self._meter.count(EARLY_HANGUPS, 1, **self._whose)
+
+    def _end_span(self, reason: Reason | None) -> None:
+        if reason is None:
+            self.span.end()
+            return
+        result = RESULT_OF[reason]
+        self.span.tell(reason=reason, result=result, **self.figures())
+        self.span.end(reason if result is Result.FAILED else "")
 
     def add_figure(self, name: str, value: float) -> None:
         """A figure that was taken elsewhere."""

@@ -6,11 +6,12 @@ from collections.abc import Coroutine
 from typing import Any
 
 from shared.process.beats import Beats
-from shared.process.main import Program, run_process
+from shared.process.main import Program, process_id, run_process
 from shared.process.memory import freeze_what_stays
 from shared.process.signals import Signals
 from shared.registry import open_registry
 from shared.settings import WorkerSettings
+from shared.telemetry.traces import open_tracer
 from worker.tls import new_event_loop
 
 EXAMPLES = """\
@@ -33,7 +34,8 @@ async def serve(settings: WorkerSettings, signals: Signals) -> None:
     from worker.app import WorkerApp
 
     registry = open_registry(settings.redis_url.get_secret_value(), settle_ms=settings.settle_ms)
-    app = WorkerApp(settings, registry)
+    tracer = open_tracer(settings, "worker", process_id(settings.worker_id))
+    app = WorkerApp(settings, registry, tracer=tracer)
     beside: list[asyncio.Task[None]] = []
     try:
         starting = await _unless(signals.draining, app.start(when_prepared=freeze_what_stays))
@@ -47,6 +49,7 @@ async def serve(settings: WorkerSettings, signals: Signals) -> None:
     finally:
         await app.stop()
         await registry.close()
+        await tracer.close()
         for task in beside:
             task.cancel()
         beats.stop()

@@ -12,6 +12,7 @@ from shared.calls.record import CallRecord
 from shared.settings.numbers import NumberPlan
 from shared.telemetry.logs import get_logger
 from shared.telemetry.meter import Meter
+from shared.telemetry.traces import NO_SPAN, Span
 from worker.bot_loader import Bot
 from worker.observing import CallWatch
 from worker.pipeline.anatomy import VAD_REMEDY, has_speech_detection
@@ -35,11 +36,11 @@ class Rehearsed:
     took_s: float = 0.0
 
 
-async def rehearse(name: str, bot: Bot, plan: NumberPlan) -> Rehearsed:
+async def rehearse(name: str, bot: Bot, plan: NumberPlan, span: Span = NO_SPAN) -> Rehearsed:
     """Run the bot until its pipeline has started, look at it, and cancel. Raises nothing."""
     began_at = time.monotonic()
     log = get_logger(__name__)
-    rehearsing = asyncio.create_task(_rehearse(name, bot, plan), name=f"rehearsal:{name}")
+    rehearsing = asyncio.create_task(_rehearse(name, bot, plan, span), name=f"rehearsal:{name}")
     done = await rehearsing
     took_s = time.monotonic() - began_at
     if done.fault:
@@ -51,7 +52,8 @@ async def rehearse(name: str, bot: Bot, plan: NumberPlan) -> Rehearsed:
     return Rehearsed(name, done.fault, done.hears, took_s)
 
 
-async def _rehearse(name: str, bot: Bot, plan: NumberPlan) -> Rehearsed:
+async def _rehearse(name: str, bot: Bot, plan: NumberPlan, span: Span) -> Rehearsed:
+    span.enter()
     tasks = SessionTasks()
     tasks.enter()
     record = CallRecord(

@@ -213,6 +213,7 @@ class Session:
         return self.ending is None
 
     async def _run_bot(self) -> None:
+        self.stream.watch.span.enter()  # what Pipecat, or the bot, has to show is below it
         try:
             bot = await self._place.load_bot(self.record)
             await self._recall()

@@ -32,6 +32,7 @@ class CallRecord:
     from_number: str = ""
     to_number: str = ""
     request_uuid: str = ""  # outbound only
+    traceparent: str = ""  # W3C trace context of the webhook that was first; empty: no traces
     answered_at_ms: int = 0  # when we answered the webhook, or it was this call's turn in line, by Redis' clock
     # from the answer
     bot: str = ""  # module:function, as configured for the number

@@ -198,9 +198,9 @@ class Registry(Protocol):
         """Apply an event by the table of `shared.calls.state`, atomically, with changes to the record's fields.
 
         Nothing is changed when the table lists no move from the call's state, or when `fence` is given and is
-        not the call's epoch. `figures` in changes are merged into those that stand. ATTACH makes a new epoch
-        (the registry's time in ms, above any before), counts `attachments`, sets `first_attached_at_ms` once.
-        A move to ENDED sets `ended_at_ms` once. `created_at_ms` is set with the first move.
+        not the call's epoch. `figures` in changes are merged into those that stand; `traceparent` stays what it was
+        first. ATTACH makes a new epoch (the registry's time in ms, above any before), counts `attachments`, sets
+        `first_attached_at_ms` once. A move to ENDED sets `ended_at_ms` once. The first move sets `created_at_ms`.
         """
 
     async def patch(self, call_id: str, changes: Mapping[str, Any]) -> None:

@@ -27,6 +27,7 @@ from shared.registry.contract import (
 from shared.registry.line import Line, Waiting
 from shared.registry.slots import Slots
 from shared.registry.stored import (
+    ONCE,
     as_known,
     decode_entries,
     decode_exposed,
@@ -177,7 +178,7 @@ class MemoryRegistry:
         if after is None or fence not in (None, epoch):
             return Moved(False, before, decode_record(call_id, call))
         now_ms = self.now_ms()
-        call = {**call, **stored, "state": str(after)}
+        call = {**call, **stored, **{name: call[name] for name in ONCE & call.keys()}, "state": str(after)}
         call.setdefault("schema", str(SCHEMA))
         call.setdefault("created_at_ms", str(now_ms))
         if event is CallEvent.ATTACH:

@@ -31,6 +31,7 @@ from shared.registry.contract import (
 )
 from shared.registry.slots import FORGOTTEN_AFTER_MS
 from shared.registry.stored import (
+    ONCE,
     as_known,
     decode_entries,
     decode_exposed,
@@ -268,6 +269,8 @@ class RedisRegistry:
         self, call_id: str, event: CallEvent, changes: Mapping[str, Any], *, fence: int | None = None
     ) -> Moved:
         now_ms = self.now_ms()
+        stored = encode_changes(changes)
+        once = {name: stored.pop(name) for name in ONCE & stored.keys()}
         moved, before, flat = await self._run(
             self._scripts.move,
             [keys.record(call_id), keys.checkpoint(call_id)],
@@ -276,9 +279,9 @@ class RedisRegistry:
             "" if fence is None else fence,
             "first_attached_at_ms" if event is CallEvent.ATTACH else "",
             *_moves(event),
-            *_flat(encode_changes(changes)),
+            *_flat(stored),
             "",
-            *_flat({"schema": str(SCHEMA), "created_at_ms": str(now_ms)}),
+            *_flat({"schema": str(SCHEMA), "created_at_ms": str(now_ms), **once}),
         )
         state = as_known(CallState, before, CallState.NONE)
         if moved and state is CallState.NONE:

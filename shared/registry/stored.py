@@ -22,6 +22,9 @@ FIGURE = "figure:"  # a call's figures are fields of their own, so that merging 
 # Whoever changes these does so by an event, never by a list of changes.
 OWNED = frozenset({"call_id", "state", "schema"})
 
+# Who is first to say it is right.
+ONCE = frozenset({"traceparent"})
+
 Name = TypeVar("Name", bound=StrEnum)
 
 

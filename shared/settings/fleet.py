@@ -210,7 +210,7 @@ class FleetSettings(BaseSettings):
     transcripts: bool = Field(
         False,
         validation_alias=env("SFVOPI_TRANSCRIPTS"),
-        description="on: what was said goes into the call's timeline (never into logs).",
+        description="on: what was said goes into the call's timeline, and into traces (never into logs).",
     )
     worker_networks: str = Field(
         OWN_NETWORKS,
@@ -219,6 +219,27 @@ class FleetSettings(BaseSettings):
         "whatever the registry says; a worker outside does not start.",
     )
     log_level: str = Field("INFO", validation_alias=env("SFVOPI_LOG_LEVEL"))
+    otlp_endpoint: str = Field(
+        "",
+        validation_alias=env("OTEL_EXPORTER_OTLP_ENDPOINT"),
+        description="Traces of gateways and workers go there, by OTLP over HTTP, such as http://collector:4318. Empty: "
+        "no traces. Other OTEL_… variables (sampler, batches, timeout …) are read by OpenTelemetry's SDK itself.",
+    )
+    otlp_traces_endpoint: str = Field(
+        "",
+        validation_alias=env("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"),
+        description="Likewise, with the whole path.",
+    )
+    otlp_headers: SecretStr = Field(
+        SecretStr(""),
+        validation_alias=env("OTEL_EXPORTER_OTLP_HEADERS"),
+        description="What the collector wants to see, as name=value, comma separated.",
+    )
+    traces_exporter: str = Field(
+        "otlp",
+        validation_alias=env("OTEL_TRACES_EXPORTER"),
+        description="none: no traces, whatever endpoint the environment names.",
+    )
 
     @field_validator("worker_networks")
     @classmethod
@@ -266,6 +287,11 @@ class FleetSettings(BaseSettings):
                 f"(3 × SFVOPI_HEARTBEAT_S = {3 * self.heartbeat_s:g}), or one late beat loses a worker"
             )
         return self
+
+    @property
+    def is_traced(self) -> bool:
+        """Whether traces are wanted."""
+        return bool(self.otlp_endpoint or self.otlp_traces_endpoint) and self.traces_exporter != "none"
 
     @property
     def attach_by_ms(self) -> int:

@@ -75,6 +75,14 @@ async def test_a_record_keeps_every_field_as_it_was_given(registry: Registry, cl
     assert await registry.get("c") == moved.record
 
 
+async def test_the_trace_of_a_call_is_the_one_that_was_first(registry: Registry) -> None:
+    await registry.move("c", CallEvent.RING, {})
+    await registry.move("c", CallEvent.RING, {"traceparent": "the first"})
+    moved = await registry.move("c", CallEvent.ANSWER, {"traceparent": "a later one", "worker_id": "w"})
+    assert moved.record is not None
+    assert (moved.record.traceparent, moved.record.worker_id) == ("the first", "w")
+
+
 async def test_an_unknown_call_has_no_record(registry: Registry) -> None:
     assert await registry.get("c") is None
     moved = await registry.move("c", CallEvent.ATTACH, {})

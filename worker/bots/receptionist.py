@@ -51,7 +51,9 @@ async def bot(runner_args: RunnerArguments) -> None:
         await GREETING.record(services.make_tts(settings))
     context = LLMContext(tools=[end_call])
     conversation = keep_conversation(transport, context, version="1")  # outlives this worker
-    pipeline = build_pipeline(transport, settings, context, deaf_at_pick_up=not conversation.is_resumed)
+    pipeline = build_pipeline(
+        transport, settings, context, deaf_at_pick_up=not conversation.is_resumed, call_id=runner_args.session_id
+    )
 
     @transport.event_handler("on_client_connected")
     async def greet(_: BaseTransport, __: object) -> None:
@@ -89,6 +91,7 @@ def build_pipeline(
     context: LLMContext | None = None,
     *,
     deaf_at_pick_up: bool = True,
+    call_id: str | None = None,
 ) -> PipelineWorker:
     """The bot's pipeline over any transport of Pipecat's."""
     llm = services.make_llm(settings)
@@ -113,7 +116,9 @@ def build_pipeline(
         params=PipelineParams(audio_in_sample_rate=RATE, audio_out_sample_rate=RATE, enable_usage_metrics=True),
         # each of these looks at every frame on its way through every processor; silence is the session's to notice
         enable_rtvi=False,
-        enable_turn_tracking=False,
+        enable_turn_tracking=settings.is_traced,
+        enable_tracing=settings.is_traced,
+        conversation_id=call_id,
         idle_timeout_secs=None,
         processor_unusable_policy=ProcessorUnusablePolicy.CANCEL,
     )

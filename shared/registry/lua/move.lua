@@ -3,7 +3,7 @@
 -- KEYS  1 record  2 checkpoint, which goes with the end
 -- ARGV  1 now_ms  2 ttl_ms  3 fence ("" = none)  4 field that is stamped once with an attachment, "" when the
 --       event is none  5 number of moves  then for each: from, to, field that is stamped once ("" = none)
---       then field, value, … of the changes, then "" and field, value, … set when the call is new
+--       then field, value, … of the changes, then "" and field, value, … set once
 -- returns {1 when moved else 0, state before, {field, value, …} as they are now}
 local key, now = KEYS[1], ARGV[1]
 local before = redis.call('HGET', key, 'state') or 'none'

@@ -8,7 +8,7 @@ import os
 if os.environ.get("FLEET_SCHEMA") == "1":
     from shared.registry import memory, redis, stored
 
-    OF_CALLS = {"resumed", "afresh"}
+    OF_CALLS = {"resumed", "afresh", "traceparent"}
     OF_WORKERS = {"offers", "drift", "eta_s"}
     _changes, _record, _worker = stored.encode_changes, stored.encode_record, stored.encode_worker
 

@@ -21,6 +21,7 @@ from shared.process.server import Server, listen, serve
 from shared.registry import MemoryRegistry
 from shared.settings import GatewaySettings, SettingsError
 from shared.sfvopi.answer import StreamAnswer
+from shared.telemetry.traces import NO_TRACER, Tracer
 from shared.tokens import verify_token
 
 SECRET = "the-signing-key"
@@ -163,13 +164,13 @@ async def open_house() -> AsyncIterator[Callable[..., Any]]:
     """`await open_house(**settings)` → House."""
     houses: list[House] = []
 
-    async def make(registry: Any = None, **settings: Any) -> House:
+    async def make(registry: Any = None, tracer: Tracer = NO_TRACER, **settings: Any) -> House:
         sock = listen("127.0.0.1", 0)
         port = sock.getsockname()[1]
         given = {"public_wss_url": f"ws://127.0.0.1:{port}/ws", "token_secrets": SECRET} | settings
         registry = registry or MemoryRegistry()
         try:
-            gateway = build(GatewaySettings.read(**given), registry, public_port=port)
+            gateway = build(GatewaySettings.read(**given), registry, public_port=port, tracer=tracer)
         except SettingsError:
             sock.close()
             raise

@@ -37,6 +37,7 @@ from shared.registry import MemoryRegistry
 from shared.settings import WorkerSettings
 from shared.sfvopi.formats import PCMA_8K, AudioFormat
 from shared.sfvopi.g711 import encode
+from shared.telemetry.traces import NO_TRACER, Tracer
 from shared.tokens import StreamToken, sign_token
 from worker.app import WorkerApp
 from worker.bot_loader import BotNotFound
@@ -367,9 +368,9 @@ def settings_for_tests(**given: Any) -> WorkerSettings:
 async def start_worker() -> AsyncIterator[Callable[..., Awaitable[Fleet]]]:
     started: list[Fleet] = []
 
-    async def start(registry: Any = None, **settings: Any) -> Fleet:
+    async def start(registry: Any = None, tracer: Tracer = NO_TRACER, **settings: Any) -> Fleet:
         registry, bots = registry or MemoryRegistry(), Bots()
-        app = WorkerApp(settings_for_tests(**settings), registry, bots.load)
+        app = WorkerApp(settings_for_tests(**settings), registry, bots.load, tracer=tracer)
         await app.start()
         started.append(Fleet(app, registry, bots))
         return started[-1]
