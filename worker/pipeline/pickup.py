@@ -8,7 +8,6 @@ from pipecat.frames.frames import (
     BotStoppedSpeakingFrame,
     ErrorFrame,
     Frame,
-    TranscriptionFrame,
     UserSpeakingFrame,
     VADUserStartedSpeakingFrame,
 )
@@ -51,7 +50,5 @@ class MuteAtPickUpStrategy(BaseUserMuteStrategy):
         hears = now >= self._hears_at and (is_speaking or now >= self._words_by)
         if is_speaking:
             self._words_by = now + WORDS_S
-        elif isinstance(frame, TranscriptionFrame):
-            self._words_by = 0.0
         self._is_over = hears or isinstance(frame, BotStoppedSpeakingFrame | ErrorFrame)
         return not self._is_over

@@ -103,6 +103,8 @@ async def test_the_words_of_what_was_not_heard_are_not_heard_either() -> None:
     clock.now += 0.4
     assert await strategy.process_frame(AUDIO), "its words are not recognised yet"
     assert await strategy.process_frame(WORDS)
+    assert await strategy.process_frame(AUDIO), "these may have been the words of an earlier hello"
+    clock.now += 1.2
     assert not await strategy.process_frame(AUDIO)
 
 
