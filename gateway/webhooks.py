@@ -93,7 +93,7 @@ class Webhooks:
         """The request as a span. A webhook's secret is not in its route."""
         route = f"/webhook/{name}"
         span = self._tracer.begin(f"{request.method} {route}", headers=request.headers, is_server=True)
-        span.tell(**{"http.request.method": request.method, "http.route": route, "url.scheme": request.url.scheme})
+        span.tell(**{"http.request.method": request.method, "http.route": route, "url.scheme": request.scope["scheme"]})
         return span
 
     def _knows(self, secret: str) -> bool:

@@ -245,12 +245,13 @@ class CallWatch:
             self._meter.count(EARLY_HANGUPS, 1, **self._whose)
 
     def _end_span(self, reason: Reason | None) -> None:
+        span, self.span = self.span, NO_SPAN  # what comes later has no place in it
         if reason is None:
-            self.span.end()
+            span.end()
             return
         result = RESULT_OF[reason]
-        self.span.tell(reason=reason, result=result, **self.figures())
-        self.span.end(reason if result is Result.FAILED else "")
+        span.tell(reason=reason, result=result, **self.figures())
+        span.end(reason if result is Result.FAILED else "")
 
     def add_figure(self, name: str, value: float) -> None:
         """A figure that was taken elsewhere."""

@@ -42,9 +42,9 @@ def encode_changes(changes: Mapping[str, Any]) -> dict[str, str]:
 
 
 def encode_record(record: CallRecord) -> dict[str, str]:
-    """A whole record as it is stored. A time that is not known is left out: whoever learns it first stamps it."""
+    """A whole record as it is stored. A time or trace that is not known is left out: who learns it first writes it."""
     plain = {name: getattr(record, name) for name in _KINDS if name not in OWNED}
-    plain = {name: value for name, value in plain.items() if value or not name.endswith("_at_ms")}
+    plain = {name: value for name, value in plain.items() if value or not (name.endswith("_at_ms") or name in ONCE)}
     return {
         **encode_changes({**plain, "figures": record.figures}),
         "state": str(record.state),

@@ -235,6 +235,11 @@ class FleetSettings(BaseSettings):
         validation_alias=env("OTEL_EXPORTER_OTLP_HEADERS"),
         description="What the collector wants to see, as name=value, comma separated.",
     )
+    otlp_traces_headers: SecretStr = Field(
+        SecretStr(""),
+        validation_alias=env("OTEL_EXPORTER_OTLP_TRACES_HEADERS"),
+        description="Instead of these, where traces go elsewhere.",
+    )
     traces_exporter: str = Field(
         "otlp",
         validation_alias=env("OTEL_TRACES_EXPORTER"),

@@ -37,7 +37,7 @@ class Discreet(SpanExporter):
         result = self._exporter.export([self._told(span) for span in spans])
         is_away = result is not SpanExportResult.SUCCESS
         if is_away and not self._is_away:
-            get_logger(__name__).warning("traces are not taken, and are lost; calls do not notice")
+            get_logger(__name__).warning("traces are not taken, and are lost. Is it OTLP over HTTP (port 4318)?")
         elif self._is_away and not is_away:
             get_logger(__name__).info("traces are taken again")
         self._is_away = is_away
@@ -58,7 +58,9 @@ class Discreet(SpanExporter):
             parent=span.parent,
             resource=span.resource,
             attributes=told(span.attributes, everything),
-            events=[Event(event.name, told(event.attributes, everything), event.timestamp) for event in span.events],
+            events=[
+                Event(redact(event.name), told(event.attributes, everything), event.timestamp) for event in span.events
+            ],
             links=[Link(link.context, told(link.attributes, everything)) for link in span.links],
             kind=span.kind,
             status=Status(span.status.status_code, redact(span.status.description or "") if everything else None),

@@ -123,9 +123,10 @@ class OtelTracer(Tracer):
 def open_otel(settings: FleetSettings, component: str, process_id: str) -> OtelTracer:
     """The tracer of a process, whose spans go to the collector that the settings name."""
     logging.getLogger("opentelemetry.exporter").setLevel(logging.CRITICAL)  # some lines a batch; `Discreet` has one
+    headers = settings.otlp_traces_headers if settings.otlp_traces_headers.get_secret_value() else settings.otlp_headers
     exporter = OTLPSpanExporter(
         endpoint=settings.otlp_traces_endpoint or f"{settings.otlp_endpoint.rstrip('/')}/v1/traces",
-        headers=parse_env_headers(settings.otlp_headers.get_secret_value(), liberal=True),
+        headers=parse_env_headers(headers.get_secret_value(), liberal=True),
     )
     ours = {"service.name": f"sfvopi-{component}", "service.version": VERSION, "service.instance.id": process_id}
     given = OTELResourceDetector().detect()  # OTEL_SERVICE_NAME, OTEL_RESOURCE_ATTRIBUTES

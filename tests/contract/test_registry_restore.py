@@ -41,6 +41,14 @@ async def test_what_the_lost_record_did_not_tell_is_stamped_when_it_happens(regi
     assert attached.first_attached_at_ms == ended.ended_at_ms == registry.now_ms()
 
 
+async def test_a_lost_call_without_a_trace_takes_the_first_that_comes(registry: Registry) -> None:
+    await registry.restore(CallRecord("c", state=CallState.ACTIVE))
+    await registry.move("c", CallEvent.END, {"traceparent": "the first"})
+    record = await registry.get("c")
+    assert record is not None
+    assert record.traceparent == "the first"
+
+
 async def test_a_call_that_is_known_stays_as_it_is(registry: Registry) -> None:
     await registry.move("c", CallEvent.ANSWER, {"bot": "other:bot"})
     assert not await registry.restore(LOST)

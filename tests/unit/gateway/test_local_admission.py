@@ -159,6 +159,18 @@ async def test_a_call_that_its_worker_wrote_down_first_gets_what_only_the_gatewa
     assert (record.state, record.from_number) == (CallState.ACTIVE, "+919000000001")
 
 
+async def test_a_call_keeps_the_trace_that_its_session_is_in(quick: Any) -> None:
+    worker = await quick.start_worker("w1", capacity=2)
+    await go_away(quick)
+    await quick.answer("c-1")
+    quick.gateway.local._given["c-1"].changes["traceparent"] = "the answer's own"
+    quick.registry.is_away = False
+    await quick.registry.move("c-1", CallEvent.RING, {"traceparent": "the first"})
+    await quick.registry.move("c-1", CallEvent.ANSWER, {"worker_id": worker.worker_id})
+    await quick.until(lambda: not quick.gateway.local._given)
+    assert (await quick.registry.get("c-1")).traceparent == "the first"
+
+
 async def test_a_call_that_hung_up_meanwhile_is_over_with_all_that_is_known_of_it(quick: Any) -> None:
     await quick.start_worker("w1", capacity=2)
     await go_away(quick)

@@ -127,6 +127,7 @@ def test_phone_numbers_and_tokens_are_masked_in_every_span(tells_all: bool) -> N
     span = shop.tracer.begin("session")
     span.tell(number="+919876543210", url=f"wss://host/streams/{token}")
     span.event("moved", to="+919876543210")
+    span.event("moved to +919876543210")
     span.end()
     told = shop.spans["session"].to_json()
     assert "+9198765432" not in told
