@@ -87,7 +87,7 @@ class Programme:
     ) -> None:
         """One round more of this subject."""
         rounds = self.knees.setdefault(name, [])
-        known_ms = rounds[0]["response_of_one_ms"] if rounds else None
+        known_ms = next((one["response_of_one_ms"] for one in rounds if not one["one_call"]["disturbed"]), None)
         effort = Effort(
             until=time.monotonic() + limit_s,
             most=self._most,

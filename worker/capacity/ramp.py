@@ -69,7 +69,7 @@ def find_knee(name: str, trial: Trial, effort: Effort, say: Say) -> dict[str, An
         "is_open": search.is_open,
         "limited_by": min(failed, key=lambda hold: hold["calls"])["broken"] if failed else [],
         "ramp_broke_at": broke_at if why else None,
-        "one_call": one.to_dict(),
+        "one_call": {**one.to_dict(), "disturbed": disturbances(one)},
         "response_of_one_ms": response_of_one_ms,
         "at_knee": best,
         "holds": holds,
