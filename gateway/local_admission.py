@@ -106,7 +106,7 @@ class LocalAdmission:
         moved = await registry.move(call_id, CallEvent.ANSWER, {**given.changes, "worker_id": given.worker_id})
         if not moved.moved:  # its worker was first, or it is over: what only we know is added
             traceparent = moved.record.traceparent if moved.record else ""  # of the trace that its session is in
-            await registry.patch(call_id, given.changes | ({"traceparent": traceparent} if traceparent else {}))
+            await registry.patch(call_id, {**given.changes, **({"traceparent": traceparent} if traceparent else {})})
         elif (left_ms := given.attach_by_ms - registry.now_ms()) > 0:
             await self._hold_slot(call_id, given.worker_id, left_ms)
         await registry.count_for(given.number, call_id)

@@ -49,25 +49,28 @@ class PodCosts:
         costs = {view.record.worker_id: cost_of(view.used) for view in views if view.is_fresh(now_ms)}
         self._told = {pod: cost for pod, cost in self._told.items() if pod in costs}
         changed = sorted(((cost, pod) for pod, cost in costs.items() if self._told.get(pod) != cost), reverse=True)
-        told = 0
+        told, has_failed = 0, False
         for cost, pod in changed[:MOST_AT_ONCE]:
             try:
                 await self._pods.annotate(pod, {COST: str(cost)})
             except PodRefused as refused:
                 if refused.is_unknown:
                     self._told[pod] = cost  # gone, or no pod of ours: asking again would change nothing
+                else:
+                    has_failed = True
+                    self._failed(refused)
                 continue
             except KubernetesAway as away:
                 self._failed(away)
                 return told
             self._told[pod] = cost
             told += 1
-        if changed and self._is_failing:
+        if changed and self._is_failing and not has_failed:
             log.info("pod deletion costs are told again")
             self._is_failing = False
         return told
 
-    def _failed(self, away: KubernetesAway) -> None:
+    def _failed(self, why: KubernetesAway | PodRefused) -> None:
         if not self._is_failing:
-            log.warning("pod deletion costs cannot be told; scaling down may take busy pods first", why=str(away))
+            log.warning("pod deletion costs cannot be told; scaling down may take busy pods first", why=str(why))
         self._is_failing = True

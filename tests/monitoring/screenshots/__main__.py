@@ -10,6 +10,7 @@ packages into .cache/screenshots.
 import argparse
 import asyncio
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -74,7 +75,7 @@ def draw(folder: Path, shown: dict[str, Any], picture: Path) -> None:
     page = (folder / "page.html").absolute().as_uri()
     command = (*BROWSER, size, f"--virtual-time-budget={TIME_MS}", f"--screenshot={picture.absolute()}", page)
     said = subprocess.run(command, check=True, capture_output=True, text=True, timeout=LIMIT_S).stderr
-    if "drawn: " not in said:
+    if not re.search("drawn: [1-9]", said):
         raise RuntimeError(f"{picture.name} was not drawn:\n{said}")
     Image.open(picture).convert("RGB").save(picture, optimize=True)
     print(picture, picture.stat().st_size)

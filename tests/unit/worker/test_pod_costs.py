@@ -89,10 +89,12 @@ async def test_what_a_pod_is_refused_comes_with_the_next_round(api: KubernetesAp
     api.pods = {"a": {}, "b": {}}
     api.answer_with = [409, 409, 409]
     costs = PodCosts(kubernetes)
-    assert await costs.tell(views(a=0, b=1), NOW_MS) == 1
-    assert api.pods == {"a": {COST: "0"}, "b": {}}
-    assert await costs.tell(views(a=0, b=1), NOW_MS) == 1
+    with capture_logs() as lines:
+        assert await costs.tell(views(a=0, b=1), NOW_MS) == 1
+        assert api.pods == {"a": {COST: "0"}, "b": {}}
+        assert await costs.tell(views(a=0, b=1), NOW_MS) == 1
     assert api.pods["b"] == {COST: "1"}
+    assert [line["log_level"] for line in lines] == ["warning", "info"]
 
 
 @pytest.mark.parametrize(("status", "why"), [(403, "may not patch pods"), (401, "token"), (429, "429"), (500, "500")])
