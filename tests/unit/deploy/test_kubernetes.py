@@ -482,10 +482,9 @@ def settings_of_production() -> dict[str, str]:
 
 
 def knee_that_was_measured() -> int:
-    """Calls on one core, of docs/measured.md."""
-    found = re.search(r"^\| ours, direct \| (\d+)", (FOLDER.parents[1] / "docs" / "measured.md").read_text(), re.M)
-    assert found
-    return int(found[1])
+    """Calls on one core in the worst round that docs/measured.md has."""
+    found = re.findall(r"^\| ours, direct \| (\d+)", (FOLDER.parents[1] / "docs" / "measured.md").read_text(), re.M)
+    return min(int(knee) for knee in found)
 
 
 def with_component(name: str) -> list[dict[str, Any]]:
