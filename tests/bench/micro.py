@@ -42,13 +42,13 @@ from pipecat.transcriptions.language import Language
 from pipecat.utils.time import time_now_iso8601
 
 from shared.calls.state import CallEvent
+from shared.process import memory
 from shared.registry import MemoryRegistry
 from shared.settings import WorkerSettings
 from shared.sfvopi.formats import PCMA_8K
 from shared.sfvopi.g711 import encode
 from shared.tokens import StreamToken, sign_token
 from tests.bench import sounds
-from worker import memory
 from worker.app import WorkerApp
 from worker.bots import receptionist
 from worker.tls import new_event_loop

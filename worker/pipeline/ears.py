@@ -19,7 +19,7 @@ from pipecat.frames.frames import (
 from worker.pipeline.resampler import Resampler
 from worker.pipeline.vad_batch import BatchedVADAnalyzer
 
-SPEAKING_EVERY_S = 1.0  # who wants to know that the caller still speaks waits for seconds
+SPEAKING_EVERY_S = 2.0  # who wants to know that the caller still speaks waits for seconds
 MUTED_EVERY_S = 0.2  # a mute that is a matter of time ends with a frame
 NO_AUDIO_S = 1.0  # the stream has gone away amid speech: that ends it, as in the stock controller
 

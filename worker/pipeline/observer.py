@@ -1,7 +1,8 @@
 """Pipecat's frames → what the call's watch wants to know, each of them once.
 
 Not one of Pipecat's observers, for which every step of every frame is put into a queue that another task reads: this
-is called by the processors, does its work at once, and has none with what it does not know.
+is called by the processors, does its work at once, and has none with what it does not know. Those through which audio
+goes do not call it, for they bring forth nothing that it wants; but for a voice's failures, which it is told of.
 """
 
 import time
@@ -22,12 +23,16 @@ from pipecat.frames.frames import (
     TranscriptionFrame,
     UserStartedSpeakingFrame,
 )
+from pipecat.pipeline.base_pipeline import BasePipeline
 from pipecat.pipeline.worker import PipelineWorker
 from pipecat.processors.aggregators.dtmf_aggregator import DTMFAggregator
 from pipecat.processors.frame_processor import FrameProcessor
 from pipecat.services.ai_service import AIService
 from pipecat.services.llm_service import LLMService
 from pipecat.services.stt_service import STTService
+from pipecat.services.tts_service import TTSService
+from pipecat.transports.base_input import BaseInputTransport
+from pipecat.transports.base_output import BaseOutputTransport
 from pipecat.utils.errors import ErrorCategory
 
 from shared.telemetry.catalogue import PROVIDERS
@@ -44,6 +49,8 @@ FAULTS: dict[ErrorCategory, str] = {
     ErrorCategory.SERVER: "server",
 }
 
+PASS_ON = (BasePipeline, BaseInputTransport, BaseOutputTransport)  # what they push is others', or audio
+
 
 class CallObserver:
     """Tells the watch of one call what goes through its pipeline."""
@@ -54,7 +61,10 @@ class CallObserver:
         self._told: deque[int] = deque(maxlen=256)  # frames' ids: the next processor pushes them on
         pipeline.add_event_handler("on_pipeline_started", self._started)
         for processor in processors_in(pipeline.pipeline):
-            processor.add_event_handler("on_before_push_frame", self._pushed)
+            if isinstance(processor, TTSService):
+                processor.add_event_handler("on_error", self._pushed)
+            elif not isinstance(processor, PASS_ON):
+                processor.add_event_handler("on_before_push_frame", self._pushed)
 
     def _started(self, *_: object) -> None:
         self._watch.pipeline_started.set()

@@ -61,7 +61,7 @@ from worker.turns import LOUD_RMS
 PIECE_MS = 100  # of the caller's audio, for what recognises it: every piece costs the same, however long it is
 QUIET_PIECE_MS = 200  # as long as there is nothing but the line's noise: with the first louder sound it goes on at once
 MOST_UNHEARD_S = 5  # of the caller's audio that a busy pipeline may leave waiting
-BOT_SPEAKS_EVERY_S = 1.0  # Pipecat tells it five times a second, to everybody in the pipeline
+BOT_SPEAKS_EVERY_S = 2.0  # Pipecat tells it five times a second, to everybody in the pipeline
 KEYS = {str(key.value): key for key in KeypadEntry}  # A-D, which few telephones have, are not among them
 
 
