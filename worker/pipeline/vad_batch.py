@@ -26,7 +26,7 @@ TURN_S = 0.003  # after which others on the event loop have their turn
 # everything is, or soft speech on a noisy line would be taken for its noise.
 LOUDER, GATE_RMS, GATE_RMS_MOST = 1.4, 40.0, 70.0
 FLOOR_RISES = 1.02  # with each window: a line that gets noisier is known within seconds
-PRE_ROLL = 16  # windows (of 32 ms) before the first loud one: with fewer, very soft speech is found a few windows late
+PRE_ROLL = 8  # windows (of 32 ms) before the first loud one: each is a run of the model, which nobody else shares
 HANG = 8  # windows after the last loud one: longer than the pause that ends speech
 REST_RMS, REST_WINDOWS = 20.0, 20  # a line on which nobody speaks, until the model knows it as such
 
@@ -68,10 +68,13 @@ class Batch:
         self._state[:, row] = 0
         self._context[row] = 0
 
-    def rest(self, row: int) -> None:
-        """This stream has not spoken for long: from here on as if there had been a faint noise."""
-        self._state[:, row] = self._at_rest
+    def pause(self, row: int) -> None:
+        """Windows of this stream are left out. One that has heard nothing goes on as if there had been a faint noise;
+        any other keeps its state, from behind its last speech.
+        """
         self._context[row] = 0
+        if not self._state[:, row].any():
+            self._state[:, row] = self._at_rest
 
     def _state_after_noise(self) -> Floats:
         row, noise = self.take_row(), np.random.default_rng(0).normal(0, REST_RMS, (REST_WINDOWS, self.window))
@@ -197,7 +200,7 @@ class BatchedVADAnalyzer(SharedSileroVADAnalyzer):
             self._quiet_windows.append(window)
             return
         if len(self._quiet_windows) == PRE_ROLL:  # there may have been more of them
-            self._batch.rest(self.row)
+            self._batch.pause(self.row)
             self._windows_since_reset = 0
         self.pending.extend(self._quiet_windows)
         self._quiet_windows.clear()
