@@ -104,6 +104,11 @@ class Connection:
         except (RedisError, OSError, UnicodeError, RuntimeError) as error:
             raise_if_ours(error)
             raise RegistryAway(f"Redis is away: {type(error).__name__}") from error
+        except asyncio.CancelledError as cancelled:
+            if type(cancelled) is asyncio.CancelledError:
+                raise
+            # one of the waits that Pipecat puts in below Python 3.12, by which no deadline knows its own work
+            raise asyncio.CancelledError from None
         finally:
             self._room.release()
 

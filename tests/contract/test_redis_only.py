@@ -348,3 +348,20 @@ async def test_a_socket_that_had_closed_before_we_wrote_is_redis_away_in_uvloops
             await registry._connection.ask(fail)
     finally:
         await registry.close()
+
+
+async def test_a_deadline_is_one_whatever_a_wait_below_is_cancelled_by(fleet: RedisRegistry) -> None:
+    """Below Python 3.12 Pipecat puts in a `wait_for` with a cancellation of its own, which `asyncio.timeout` passes."""
+
+    class Another(asyncio.CancelledError):
+        pass
+
+    async def question() -> None:
+        try:
+            await asyncio.sleep(5)
+        except asyncio.CancelledError:
+            raise Another from None
+
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.01):
+            await fleet._ask(question)
