@@ -115,6 +115,7 @@ async def test_a_call_is_one_trace_from_the_webhook_to_the_turns_and_tells_nothi
         assert said not in collector.texts, said
 
 
+@pytest.mark.slow
 async def test_what_was_said_is_in_a_trace_when_transcripts_are_on() -> None:
     collector, _ = await trace_of_a_call(SFVOPI_TRANSCRIPTS="on")
     heard = [span.attributes.get("transcript", "") for span in collector.named("stt", "pipecat")]
@@ -126,6 +127,7 @@ async def test_what_was_said_is_in_a_trace_when_transcripts_are_on() -> None:
     assert NUMBER not in collector.texts
 
 
+@pytest.mark.slow
 async def test_a_collector_that_is_away_is_noticed_in_the_log_and_by_no_caller() -> None:
     env = {
         "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9",
