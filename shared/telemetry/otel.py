@@ -42,6 +42,7 @@ class OtelSpan(Span):
     ) -> None:
         self._tracer, self._name, self._kind = tracer, name, kind
         self._began_ns = began_ns or time.time_ns()
+        self._seen_at_ns: int | None = None  # of one that was past already when it was told of
         self._is_below = _span_of(above).is_valid
         self._told: dict[str, Value] = {}
         self._span = tracer.start_span(name, above, kind, start_time=self._began_ns)
@@ -72,9 +73,10 @@ class OtelSpan(Span):
             self._span = self._tracer.start_span(self._name, above, self._kind, self._told, start_time=self._began_ns)
 
     def past(self, name: str, began_s: float, ended_s: float = 0.0, **attributes: Value) -> Span:
-        now_ns = time.time_ns()
+        now_ns = self._seen_at_ns or time.time_ns()
         above = trace.set_span_in_context(self._span, contexts.Context())
         span = OtelSpan(self._tracer, name, above, began_ns=now_ns - round(began_s * 1e9))
+        span._seen_at_ns = now_ns
         span.tell(**attributes)
         span._span.end(now_ns - round(ended_s * 1e9))
         return span

@@ -34,7 +34,10 @@ class Span:
         """The call has this trace already: the span goes there, or is linked with it if it came with one of its own."""
 
     def past(self, name: str, began_s: float, ended_s: float = 0.0, **attributes: Value) -> "Span":
-        """A span below this one that began so many seconds ago, and ended so many seconds ago."""
+        """A span below this one that began so many seconds ago, and ended so many seconds ago.
+
+        Below one that is past itself, "ago" is as seen then: what lies within it by its seconds lies within it.
+        """
         return self
 
     def enter(self) -> None:

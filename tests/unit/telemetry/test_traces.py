@@ -3,6 +3,7 @@
 import contextlib
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -78,6 +79,15 @@ def test_a_span_joins_the_trace_that_the_call_has(shop: Shop) -> None:
     assert (dict(request.attributes or {}), request.start_time) == ({"sfvopi.call_id": "c"}, began_ns)
     assert parent_id(shop.spans["place"]) == span.traceparent.split("-")[2]
     assert len(shop.kept.get_finished_spans()) == 2
+
+
+def test_the_parts_of_what_is_past_lie_within_it_however_late_they_are_told(shop: Shop) -> None:
+    turn = shop.tracer.begin("session").past("turn", 0.5)
+    time.sleep(0.002)
+    turn.past("turn.stt", 0.5, 0.2)
+    turn.past("turn.tts", 0.2)
+    whole, first, last = (shop.spans[name] for name in ("turn", "turn.stt", "turn.tts"))
+    assert (first.start_time, first.end_time, last.end_time) == (whole.start_time, last.start_time, whole.end_time)
 
 
 def test_a_span_with_a_trace_of_its_own_is_linked_with_the_calls(shop: Shop) -> None:
