@@ -62,9 +62,9 @@ async def complete(request: web.Request, behaviour: Behaviour) -> web.StreamResp
         choice = {"index": 0, "message": message, "finish_reason": "stop"}
         return web.json_response({**_envelope(body), "object": "chat.completion", "choices": [choice]})
     response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
-    await response.prepare(request)
     cut = behaviour.cut_later(request)
     try:
+        await response.prepare(request)
         for chunk in _chunks(body, text, tool):
             await response.write(f"data: {json.dumps(chunk)}\n\n".encode())
         await response.write(b"data: [DONE]\n\n")
