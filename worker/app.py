@@ -86,6 +86,7 @@ class WorkerApp:
         self._standing = Standing(settings, self.sessions, self.meter, self.health, self._open_streams)
         self._guard = SleepGuard(settings.lease_s)
         self._link = FleetLink(
+            self.worker_id,
             settings,
             registry,
             self.sessions,

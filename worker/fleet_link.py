@@ -55,6 +55,7 @@ class FleetLink:
 
     def __init__(
         self,
+        worker_id: str,
         settings: WorkerSettings,
         registry: Registry,
         sessions: Sessions,
@@ -64,13 +65,14 @@ class FleetLink:
         hear: Callable[[Heard | None], None],
         guard: SleepGuard,
     ) -> None:
+        self._worker_id = worker_id
         self._guard = guard
         self._settings = settings
         self._registry = registry
         self._sessions = sessions
         self._meter = meter
         self._health = health
-        self._describe = describe  # as of now
+        self._describe = describe  # as of now: looks at every call
         self._hear = hear  # what a heartbeat is answered with; None: the registry is away
         self._soon = asyncio.Event()
         self._unheard: list[UnheardEnding] = []
@@ -177,7 +179,7 @@ class FleetLink:
 
     async def _compare(self, session: Session, record: CallRecord) -> bool:
         """Whose is the call? False if the registry is away."""
-        me = self._describe().worker_id
+        me = self._worker_id
         match claim_on(record, me, session.record.epoch, session.attached_at_ms):
             case Claim.SUPERSEDED:
                 self._log.warning("the call is another worker's by now", call_id=record.call_id, to=record.worker_id)
@@ -212,7 +214,7 @@ class FleetLink:
         state = CallState.ACTIVE if session.stream.is_attached else CallState.DETACHED
         began_ms = session.record.first_attached_at_ms or self._registry.now_ms() - round(session.age_s * 1000)
         record = session.record.with_changes(
-            {"state": state, "worker_id": self._describe().worker_id, "first_attached_at_ms": began_ms}
+            {"state": state, "worker_id": self._worker_id, "first_attached_at_ms": began_ms}
         )
         try:
             was_lost = await self._registry.restore(record)
@@ -239,7 +241,7 @@ class FleetLink:
         """
         try:
             if await self._tell_unheard() and not len(self._sessions):
-                await self._registry.remove_worker(self._describe().worker_id)
+                await self._registry.remove_worker(self._worker_id)
                 return
         except RegistryAway:
             self._meter.count(REGISTRY_ERRORS)
@@ -256,7 +258,7 @@ class FleetLink:
 
         From then on its stream is routed there, whoever brings it. Fenced: the call may be another worker's by now.
         """
-        call_id, me = session.record.call_id, self._describe().worker_id
+        call_id, me = session.record.call_id, self._worker_id
         try:
             held = await self._registry.reserve(call_id, HAND_OVER_HOLD_MS, {me}, is_live=True)
             if held is None:
@@ -278,7 +280,7 @@ class FleetLink:
         """A side task: hangups and orders reach us sooner than with the next heartbeat."""
         while True:
             try:
-                async for message in self._registry.nudges(self._describe().worker_id):
+                async for message in self._registry.nudges(self._worker_id):
                     await self._nudged(message)
             except RegistryAway:
                 self._meter.count(REGISTRY_ERRORS)

@@ -173,11 +173,12 @@ class StreamProtocol(WebSocketsSansIOProtocol):
 
     def _overdrawn_s(self) -> float:
         """How long until this peer may bring more frames."""
+        if self._budget >= 0:
+            return 0.0  # nearly always: what the time since has earned is looked at when it is needed
         now = self.loop.time()
-        budget = self._budget + (now - self._refilled_at) * FRAMES_PER_S
-        self._budget = FRAMES_AT_ONCE if budget > FRAMES_AT_ONCE else budget
+        self._budget = min(FRAMES_AT_ONCE, self._budget + (now - self._refilled_at) * FRAMES_PER_S)
         self._refilled_at = now
-        return 0.0 if budget >= 0 else min(LONGEST_HOLD_S, -budget / FRAMES_PER_S)
+        return 0.0 if self._budget >= 0 else min(LONGEST_HOLD_S, -self._budget / FRAMES_PER_S)
 
     def handle_events(self) -> None:
         self._budget -= len(self.conn.events)
