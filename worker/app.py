@@ -10,6 +10,7 @@ from shared.calls.record import CallRecord, own_number
 from shared.fleet.address import is_worker_address
 from shared.fleet.worker import WorkerRecord, WorkerState
 from shared.process.main import process_id
+from shared.process.memory import EndedCalls
 from shared.process.own_address import address_of
 from shared.process.server import Server, listen_for, serve
 from shared.process.tasks import SideTasks, sample_loop_lag
@@ -99,6 +100,7 @@ class WorkerApp:
         self._standing.changed = self._link.beat_soon
         self._leaving = Leaving(settings, self.sessions, self._link, self._standing, self.health, self.meter)
         self._side = SideTasks(self.health)
+        self._ended = EndedCalls()
         self._is_prepared = False
         self._started_at_ms = registry.now_ms()
         self._running: set[asyncio.Task[None]] = set()
@@ -334,6 +336,7 @@ class WorkerApp:
             elif ending is not None:
                 await self._link.tell_ended(session, ending)
             self.sessions.remove(session)
+            self._ended.one_more()
             session.stream.watch.session_ended(told, session.age_s)
 
 

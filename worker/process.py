@@ -1,13 +1,15 @@
 """`python -m worker`, the part that works: one worker process."""
 
 import asyncio
+import os
 import sys
 from collections.abc import Coroutine
+from functools import partial
 from typing import Any
 
 from shared.process.beats import Beats
 from shared.process.main import Program, process_id, run_process
-from shared.process.memory import freeze_what_stays
+from shared.process.memory import RARELY, freeze_what_stays
 from shared.process.signals import Signals
 from shared.registry import open_registry
 from shared.settings import WorkerSettings
@@ -27,6 +29,7 @@ examples:
 async def serve(settings: WorkerSettings, signals: Signals) -> None:
     """Until told to end, and its calls are over."""
     beats = Beats()
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # for numpy, when it comes: a worker has one core
     # importing Pipecat takes a second and writes a banner: after the logs are ours
     from worker.pipecat_logs import route_pipecat_logs
 
@@ -38,7 +41,7 @@ async def serve(settings: WorkerSettings, signals: Signals) -> None:
     app = WorkerApp(settings, registry, tracer=tracer)
     beside: list[asyncio.Task[None]] = []
     try:
-        starting = await _unless(signals.draining, app.start(when_prepared=freeze_what_stays))
+        starting = await _unless(signals.draining, app.start(when_prepared=partial(freeze_what_stays, RARELY)))
         if not starting.cancelled():
             starting.result()
             beside.append(asyncio.create_task(beats.keep_beating(settings.watchdog_s), name="beats"))

@@ -9,11 +9,14 @@ are those of the stock part, which the tests compare on the same audio.
 import time
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
-from importlib.resources import files
 from typing import Any
 
 from pipecat.audio.vad.silero import SileroOnnxModel, SileroVADAnalyzer
 from pipecat.audio.vad.vad_analyzer import VADAnalyzer, VADParams
+
+from worker.pipeline.silero import Floats, Silero
+
+RATES = (8000, 16000)
 
 # 100 ms of speech start a turn: a caller who barges in is heard soon, a click is not. The stock min_volume (0.6)
 # sits behind a 400 ms loudness window and costs 100 ms at each barge-in; Silero's own confidence suffices.
@@ -22,35 +25,32 @@ PHONE_PARAMS = VADParams(confidence=0.7, start_secs=0.1, stop_secs=0.2, min_volu
 EDGE_PARAMS = VADParams(confidence=0.7, start_secs=0.1, stop_secs=0.2, min_volume=0)
 
 
-class _TimedSession:
-    """A session of the model that knows how long it has run."""
+class _Session:
+    """The network where Pipecat has a session of ONNX Runtime: inputs and outputs are the same."""
 
-    def __init__(self, session: Any) -> None:
-        self._session = session
+    def __init__(self) -> None:
         self.spent_s = 0.0
+        self._networks = {rate: Silero(rate) for rate in RATES}
 
-    def run(self, *given: Any) -> Any:
+    def run(self, _: None, inputs: dict[str, Any]) -> tuple[Floats, Floats]:
         began_at = time.perf_counter()
         try:
-            return self._session.run(*given)
+            return self._networks[int(inputs["sr"])].run(inputs["input"], inputs["state"])
         finally:
             self.spent_s += time.perf_counter() - began_at
 
 
 @cache
-def shared_model() -> SileroOnnxModel:
-    """The process' one session; of a stream's state it holds none."""
-    path = files("pipecat.audio.vad.data").joinpath("silero_vad.onnx")
-    model = SileroOnnxModel(str(path), force_onnx_cpu=True)
-    model.session = _TimedSession(model.session)
-    return model
+def shared_session() -> _Session:
+    """The process' one; of a stream's state it holds none."""
+    return _Session()
 
 
 def take_spent_s() -> float:
     """Seconds that the model has run since this was last asked; all streams together."""
-    if not shared_model.cache_info().currsize:
+    if not shared_session.cache_info().currsize:
         return 0.0  # nobody listens yet
-    session = shared_model().session
+    session = shared_session()
     spent_s, session.spent_s = session.spent_s, 0.0
     return float(spent_s)
 
@@ -64,9 +64,8 @@ class _StreamModel(SileroOnnxModel):
     """One stream's state over the shared session."""
 
     def __init__(self) -> None:
-        shared = shared_model()
-        self.session = shared.session
-        self.sample_rates = shared.sample_rates
+        self.session = shared_session()
+        self.sample_rates = list(RATES)
         self.reset_states()
 
 
@@ -87,4 +86,4 @@ class SharedSileroVADAnalyzer(SileroVADAnalyzer):
 
 def warm_up() -> None:
     """Load the model now rather than during the first call."""
-    shared_model()
+    shared_session()

@@ -14,10 +14,10 @@ from collections.abc import Callable
 from functools import cache
 
 import numpy as np
-import numpy.typing as npt
 from pipecat.audio.vad.vad_analyzer import VADAnalyzer, VADParams, VADState
 
-from worker.pipeline.vad import SharedSileroVADAnalyzer, shared_model
+from worker.pipeline.silero import Floats
+from worker.pipeline.vad import SharedSileroVADAnalyzer, shared_session
 
 BATCH_S = 0.03  # windows wait for each other for so long
 MAX_BATCH = 32  # at a time: 1.5 ms
@@ -30,8 +30,6 @@ PRE_ROLL = 8  # windows (of 32 ms) before the first loud one: each is a run of t
 HANG = 8  # windows after the last loud one: longer than the pause that ends speech
 REST_RMS, REST_WINDOWS = 20.0, 20  # a line on which nobody speaks, until the model knows it as such
 
-Floats = npt.NDArray[np.float32]
-
 
 class Batch:
     """The model, and its state for every stream of one sample rate (8 or 16 kHz)."""
@@ -40,7 +38,7 @@ class Batch:
         self.window = 256 * rate // 8000  # samples
         self._context_size = 32 * rate // 8000
         self._rate = np.array(rate, dtype=np.int64)
-        self._session = shared_model().session
+        self._session = shared_session()
         self._state: Floats = np.zeros((2, 0, 128), dtype=np.float32)
         self._context: Floats = np.zeros((0, self._context_size), dtype=np.float32)
         self._free: list[int] = []

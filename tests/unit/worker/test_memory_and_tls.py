@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from shared.process.memory import freeze_what_stays
+from shared.process.memory import ENDED_CALLS, RARELY, EndedCalls, freeze_what_stays
 from shared.settings import WorkerSettings
 from worker import tls
 from worker.pipeline import services
@@ -53,6 +53,26 @@ def test_what_a_call_leaves_is_collected_a_few_calls_later() -> None:
     del knot
     kept = [[] for _ in range(40_000)]  # type: ignore[var-annotated]
     assert gone() is None
+    assert kept
+
+
+@pytest.mark.usefixtures("frozen")
+def test_calls_that_come_cause_no_look_at_everything_and_a_dozen_that_have_ended_do() -> None:
+    gc.set_threshold(700, 10, RARELY)
+    ended, looks = EndedCalls(), gc.get_stats()[2]["collections"]
+    knot = Knot()
+    gone = weakref.ref(knot)
+    gc.collect(1)
+    del knot
+    kept = [[] for _ in range(100_000)]  # type: ignore[var-annotated]
+    for _ in range(ENDED_CALLS):
+        ended.one_more()
+    assert gc.get_stats()[2]["collections"] == looks
+    ended.one_more()
+    assert gone() is None
+    for _ in range(ENDED_CALLS - 1):
+        ended.one_more()
+    assert gc.get_stats()[2]["collections"] == looks + 1
     assert kept
 
 

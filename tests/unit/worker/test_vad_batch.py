@@ -3,15 +3,17 @@
 import asyncio
 import audioop
 from collections.abc import Iterator
+from importlib.resources import files
 
 import numpy as np
 import pytest
-from pipecat.audio.vad.silero import SileroVADAnalyzer
+from pipecat.audio.vad.silero import SileroOnnxModel, SileroVADAnalyzer
 from pipecat.audio.vad.vad_analyzer import VADParams
 
 from tests.bench import sounds
 from worker.pipeline import vad_batch
-from worker.pipeline.vad import EDGE_PARAMS, shared_model
+from worker.pipeline.silero import Silero
+from worker.pipeline.vad import EDGE_PARAMS
 from worker.pipeline.vad_batch import BatchedVADAnalyzer, batch_for
 
 RATE = 8000
@@ -71,8 +73,25 @@ def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(vad_batch, "BATCH_S", 0.0)
 
 
+STOCK_MODEL = SileroOnnxModel(str(files("pipecat.audio.vad.data").joinpath("silero_vad.onnx")))
+
+
+@pytest.mark.parametrize(("rate", "heard"), [(8000, 288), (16000, 576)])
+def test_the_network_answers_what_the_runtime_answers(rate: int, heard: int) -> None:
+    random, network = np.random.default_rng(rate), Silero(rate)
+    state = stock_state = np.zeros((2, 12, 128), dtype=np.float32)
+    for _ in range(100):
+        loudness = random.uniform(0, 0.3, (12, 1))
+        windows = (random.standard_normal((12, heard)) * loudness).clip(-1, 1).astype(np.float32)
+        sure, state = network.run(windows, state)
+        inputs = {"input": windows, "state": stock_state, "sr": np.array(rate, dtype=np.int64)}
+        stock_sure, stock_state = STOCK_MODEL.session.run(None, inputs)
+        np.testing.assert_allclose(sure, stock_sure, atol=1e-4)
+        np.testing.assert_allclose(state, stock_state, atol=1e-3)
+
+
 def test_a_batch_finds_what_each_stream_alone_would_find() -> None:
-    batch, model = batch_for(RATE), shared_model()
+    batch, model = batch_for(RATE), STOCK_MODEL
     streams = [sounds.conversation(seed, seconds=2.0) for seed in range(5)]
     rows = [batch.take_row() for _ in streams]
     try:
