@@ -173,12 +173,11 @@ class StreamProtocol(WebSocketsSansIOProtocol):
 
     def _overdrawn_s(self) -> float:
         """How long until this peer may bring more frames."""
-        if self._budget >= 0:
-            return 0.0  # nearly always: what the time since has earned is looked at when it is needed
         now = self.loop.time()
-        self._budget = min(FRAMES_AT_ONCE, self._budget + (now - self._refilled_at) * FRAMES_PER_S)
+        budget = self._budget + (now - self._refilled_at) * FRAMES_PER_S
+        self._budget = FRAMES_AT_ONCE if budget > FRAMES_AT_ONCE else budget
         self._refilled_at = now
-        return 0.0 if self._budget >= 0 else min(LONGEST_HOLD_S, -self._budget / FRAMES_PER_S)
+        return 0.0 if budget >= 0 else min(LONGEST_HOLD_S, -budget / FRAMES_PER_S)
 
     def handle_events(self) -> None:
         self._budget -= len(self.conn.events)
@@ -207,6 +206,15 @@ class StreamProtocol(WebSocketsSansIOProtocol):
             scope["state"]["say"] = self.say
             # where the request has ended, a frame begins with what comes next
             self._knows_frames = self._piece.endswith(b"\r\n\r\n")
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self._listener = self._hear = None
+        scope: Any = getattr(self, "scope", None)
+        if scope is not None:
+            # these hold the protocol, which holds the scope: who floods with streams would leave them to the collector
+            for name in ("listen", "say"):
+                scope["state"].pop(name, None)
 
     async def send(self, message: Any) -> None:
         await super().send(message)

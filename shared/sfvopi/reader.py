@@ -72,12 +72,11 @@ class EventReader:
 
     def _spend(self, now: float) -> bool:
         """Take one message out of the budget, if there is one left."""
-        if self._refilled_at is None:
-            self._refilled_at = now
+        if self._refilled_at is not None and now > self._refilled_at:
+            budget = self._budget + (now - self._refilled_at) * self._per_s
+            self._budget = self._burst if budget > self._burst else budget
+        self._refilled_at = now
         if self._budget < 1.0:
-            self._budget = min(self._burst, self._budget + max(0.0, now - self._refilled_at) * self._per_s)
-            self._refilled_at = now
-            if self._budget < 1.0:
-                return False
+            return False
         self._budget -= 1.0
         return True

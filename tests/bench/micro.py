@@ -19,6 +19,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 from unittest.mock import patch
 
@@ -300,7 +301,7 @@ async def measure(arguments: argparse.Namespace) -> dict[str, Any]:
         max_call_s=600,
     )
     app = WorkerApp(settings, registry, lambda _: receptionist.bot)
-    await app.start(when_prepared=memory.freeze_what_stays)
+    await app.start(when_prepared=partial(memory.freeze_what_stays, memory.RARELY))
     assert app.server is not None
     asgi = app.server._server.config.loaded_app
     result: dict[str, Any] = {"calls": arguments.calls}

@@ -39,7 +39,7 @@ class Listening:
             self._silence_s = 0
             if self._interim and self._speech_s - self._told_s > 0.4:
                 self._told_s = self._speech_s
-                self._later(recognise(bytes(self._audio), self._rate), is_final=False)
+                self._later(self._recognise(), is_final=False)
         elif self._speech_s:
             self._silence_s += seconds
             if self._silence_s >= ENDPOINTING_S:
@@ -47,10 +47,13 @@ class Listening:
 
     def finish(self, *, from_finalize: bool) -> None:
         """Say what was heard since the last final result."""
-        text = recognise(bytes(self._audio), self._rate) if self._speech_s else ""
+        text = self._recognise() if self._speech_s else ""
         self._audio.clear()
         self._speech_s = self._silence_s = self._told_s = 0
         self._later(text, is_final=True, from_finalize=from_finalize)
+
+    def _recognise(self) -> str:
+        return recognise(bytes(self._audio), self._rate) or self._behaviour.heard
 
     async def stop(self) -> None:
         """Forget what has not been said yet."""

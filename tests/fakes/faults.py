@@ -40,6 +40,7 @@ class Behaviour:
     connections: int = 0
     requests: int = 0
     seconds_per_word: float = SECONDS_PER_WORD  # of a voice
+    heard: str = ""  # in speech of nobody that the tones tell of
 
     async def refuse(self) -> web.Response | None:
         """The refusal, if there is to be one."""

@@ -35,10 +35,11 @@ class FakeProviders:
         llm_s: float = 0.2,
         tts_s: float = 0.1,
         word_s: float = SECONDS_PER_WORD,
+        heard: str = "",
     ) -> None:
         self.host = host
         self.port = port
-        self.deepgram = Behaviour(stt_s)
+        self.deepgram = Behaviour(stt_s, heard=heard)
         self.openai = Behaviour(llm_s)
         self.cartesia = Behaviour(tts_s, seconds_per_word=word_s)
         self.elevenlabs = Behaviour(tts_s, seconds_per_word=word_s)
@@ -122,6 +123,7 @@ async def serve(options: argparse.Namespace) -> None:
         llm_s=options.llm,
         tts_s=options.tts,
         word_s=options.word,
+        heard=options.heard,
     )
     for given in options.fault:
         name, _, fault = given.partition("=")
@@ -142,6 +144,9 @@ def main() -> None:
     parser.add_argument("--llm", type=float, default=0.2, metavar="S", help="to the model's first word")
     parser.add_argument("--tts", type=float, default=0.1, metavar="S", help="to the voice's first audio")
     parser.add_argument("--word", type=float, default=SECONDS_PER_WORD, metavar="S", help="how long a spoken word is")
+    parser.add_argument(
+        "--heard", default="", metavar="TEXT", help="what is recognised in speech without tones, as of a load"
+    )
     parser.add_argument("--fault", action="append", default=[], metavar="PROVIDER=401|429|hang|drop:SECONDS")
     with contextlib.suppress(KeyboardInterrupt):
         asyncio.run(serve(parser.parse_args()))

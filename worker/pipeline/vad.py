@@ -14,7 +14,8 @@ from typing import Any
 from pipecat.audio.vad.silero import SileroOnnxModel, SileroVADAnalyzer
 from pipecat.audio.vad.vad_analyzer import VADAnalyzer, VADParams
 
-from worker.pipeline.silero import Floats, Silero
+from worker.pipeline.onnx_weights import Floats
+from worker.pipeline.silero import Silero
 
 RATES = (8000, 16000)
 

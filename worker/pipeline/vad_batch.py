@@ -1,6 +1,6 @@
 """Silero for all streams of a process at once: what came within a moment goes through the model in one run.
 
-One window costs a third in a batch of what it costs alone, and nobody hops between threads. What belongs to a stream
+One window costs a seventh in a batch of what it costs alone, and nobody hops between threads. What belongs to a stream
 (recurrent state, context) lies in one row of the batch's arrays. A line on which nobody speaks costs no run at all:
 windows that hold no more than its noise are put by, and the last of them go through the model before the first loud
 one, which then finds what it would have found. Decisions are made by the stock analyzer's own rules; the tests compare.
@@ -16,11 +16,11 @@ from functools import cache
 import numpy as np
 from pipecat.audio.vad.vad_analyzer import VADAnalyzer, VADParams, VADState
 
-from worker.pipeline.silero import Floats
+from worker.pipeline.onnx_weights import Floats
 from worker.pipeline.vad import SharedSileroVADAnalyzer, shared_session
 
 BATCH_S = 0.03  # windows wait for each other for so long
-MAX_BATCH = 32  # at a time: 1.5 ms
+MAX_BATCH = 32  # at a time: half a millisecond, on a fast core
 TURN_S = 0.003  # after which others on the event loop have their turn
 # A window is loud if it is louder than the line's noise by 3 dB. Below -58 dB (of 16 bits) nothing is; above -53 dB
 # everything is, or soft speech on a noisy line would be taken for its noise.

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from shared.process.memory import ENDED_CALLS, RARELY, EndedCalls, freeze_what_stays
+from shared.process import memory
+from shared.process.memory import freeze_what_stays
 from shared.settings import WorkerSettings
 from worker import tls
 from worker.pipeline import services
@@ -57,21 +58,25 @@ def test_what_a_call_leaves_is_collected_a_few_calls_later() -> None:
 
 
 @pytest.mark.usefixtures("frozen")
-def test_calls_that_come_cause_no_look_at_everything_and_a_dozen_that_have_ended_do() -> None:
-    gc.set_threshold(700, 10, RARELY)
-    ended, looks = EndedCalls(), gc.get_stats()[2]["collections"]
+async def test_calls_that_come_cause_no_look_at_everything_and_a_dozen_that_have_ended_do(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(memory, "LET_GO_S", 0.0)
+    gc.set_threshold(700, 10, memory.RARELY)
+    ended, looks = memory.EndedCalls(), gc.get_stats()[2]["collections"]
     knot = Knot()
     gone = weakref.ref(knot)
     gc.collect(1)
     del knot
     kept = [[] for _ in range(100_000)]  # type: ignore[var-annotated]
-    for _ in range(ENDED_CALLS):
+    for _ in range(memory.ENDED_CALLS - 1):
         ended.one_more()
+    await asyncio.sleep(0.01)
     assert gc.get_stats()[2]["collections"] == looks
-    ended.one_more()
-    assert gone() is None
-    for _ in range(ENDED_CALLS - 1):
+    for _ in range(10):  # end together
         ended.one_more()
+    await asyncio.sleep(0.01)
+    assert gone() is None
     assert gc.get_stats()[2]["collections"] == looks + 1
     assert kept
 
