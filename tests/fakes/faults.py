@@ -40,6 +40,7 @@ class Behaviour:
     connections: int = 0
     requests: int = 0
     seconds_per_word: float = SECONDS_PER_WORD  # of a voice
+    seconds_per_token: float = 0.0  # of a model; a real one takes 10 to 20 ms, and what comes at once is read at once
     heard: str = ""  # in speech of nobody that the tones tell of
 
     async def refuse(self) -> web.Response | None:

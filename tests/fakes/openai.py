@@ -1,5 +1,6 @@
 """OpenAI's chat completions (streamed), speech and transcription: `/v1/…`."""
 
+import asyncio
 import io
 import json
 import re
@@ -67,6 +68,7 @@ async def complete(request: web.Request, behaviour: Behaviour) -> web.StreamResp
         await response.prepare(request)
         for chunk in _chunks(body, text, tool):
             await response.write(f"data: {json.dumps(chunk)}\n\n".encode())
+            await asyncio.sleep(behaviour.seconds_per_token)
         await response.write(b"data: [DONE]\n\n")
         await response.write_eof()
     except ConnectionError:

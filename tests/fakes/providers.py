@@ -35,12 +35,13 @@ class FakeProviders:
         llm_s: float = 0.2,
         tts_s: float = 0.1,
         word_s: float = SECONDS_PER_WORD,
+        token_s: float = 0.0,
         heard: str = "",
     ) -> None:
         self.host = host
         self.port = port
         self.deepgram = Behaviour(stt_s, heard=heard)
-        self.openai = Behaviour(llm_s)
+        self.openai = Behaviour(llm_s, seconds_per_token=token_s)
         self.cartesia = Behaviour(tts_s, seconds_per_word=word_s)
         self.elevenlabs = Behaviour(tts_s, seconds_per_word=word_s)
         self._runner: web.AppRunner | None = None
@@ -123,6 +124,7 @@ async def serve(options: argparse.Namespace) -> None:
         llm_s=options.llm,
         tts_s=options.tts,
         word_s=options.word,
+        token_s=options.token,
         heard=options.heard,
     )
     for given in options.fault:
@@ -144,6 +146,7 @@ def main() -> None:
     parser.add_argument("--llm", type=float, default=0.2, metavar="S", help="to the model's first word")
     parser.add_argument("--tts", type=float, default=0.1, metavar="S", help="to the voice's first audio")
     parser.add_argument("--word", type=float, default=SECONDS_PER_WORD, metavar="S", help="how long a spoken word is")
+    parser.add_argument("--token", type=float, default=0.0, metavar="S", help="from each word of the model to the next")
     parser.add_argument(
         "--heard", default="", metavar="TEXT", help="what is recognised in speech without tones, as of a load"
     )
