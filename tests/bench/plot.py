@@ -19,9 +19,7 @@ def draw(report: Mapping[str, Any], path: Path) -> None:
 
     about = report["about"]
     knees = {name: found for name, found in report["knees"].items() if found["knee"] is not None}
-    held = report["held"]
-    others = [row for row in at_knees(rounds_of(report)) if row["subject"] not in {row["subject"] for row in held}]
-    fixed = _at_one_number([*held, *others])
+    fixed = _at_one_number(at_knees(rounds_of(report))) | _at_one_number(report["held"])
     figure, (left, right) = pyplot.subplots(1, 2, figsize=(11, 3.6), width_ratios=(3, 2))
     names = sorted(knees, key=lambda name: knees[name]["knee"])
     values = [knees[name]["knee"] for name in names]

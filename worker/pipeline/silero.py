@@ -10,6 +10,7 @@ import numpy as np
 from worker.pipeline.onnx_weights import Floats, weights_of
 
 BRANCHES = {8000: "else_branch", 16000: "then_branch"}  # of the file's graph, which asks for the sample rate first
+RATES = tuple(BRANCHES)
 STEPS = 4  # spectra of a window, half a spectrum's length apart
 UNITS = 128  # of the recurrent layer, of both parts of its state, and of the first convolution
 

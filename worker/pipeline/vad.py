@@ -15,9 +15,7 @@ from pipecat.audio.vad.silero import SileroOnnxModel, SileroVADAnalyzer
 from pipecat.audio.vad.vad_analyzer import VADAnalyzer, VADParams
 
 from worker.pipeline.onnx_weights import Floats
-from worker.pipeline.silero import Silero
-
-RATES = (8000, 16000)
+from worker.pipeline.silero import RATES, Silero
 
 # 100 ms of speech start a turn: a caller who barges in is heard soon, a click is not. The stock min_volume (0.6)
 # sits behind a 400 ms loudness window and costs 100 ms at each barge-in; Silero's own confidence suffices.
@@ -27,7 +25,7 @@ EDGE_PARAMS = VADParams(confidence=0.7, start_secs=0.1, stop_secs=0.2, min_volum
 
 
 class _Session:
-    """The network where Pipecat has a session of ONNX Runtime: inputs and outputs are the same."""
+    """The network in place of ONNX Runtime's session, with its inputs and outputs; knows how long it has run."""
 
     def __init__(self) -> None:
         self.spent_s = 0.0

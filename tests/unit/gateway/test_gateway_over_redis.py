@@ -81,8 +81,8 @@ async def test_webhooks_are_answered_in_time_whatever_redis_does(open_house: Any
         took = await asyncio.gather(*(timed(house, f"c-{n}") for n in range(30)))
         again = [await timed(house, f"c-{n}") for n in range(3)]
         assert sorted(status for status, _ in took) == [200] * 2 + [503] * 28
-        assert max(s for _, s in [*took, *again]) < 1.5, "0.8, and other tests on the same cores; a queue takes seconds"
-        assert max(s for _, s in again) < 0.95, "one timeout and no queue"
+        assert max(s for _, s in [*took, *again]) < 0.95
+        assert max(s for _, s in again) < 0.7, "one timeout and no queue"
         match trouble:
             case "frozen":
                 redis.thaw()
