@@ -52,8 +52,8 @@ def inline_code(document: Path) -> list[str]:
     return re.findall(r"`([^`\n]+)`", prose(document))
 
 
-def table(document: str, heading: str) -> list[list[str]]:
-    """The rows of the first table under this heading of docs/<document>, without its head; backticks stay."""
+def table(document: str, heading: str, number: int = 0) -> list[list[str]]:
+    """The rows of a table (0: the first) under this heading of docs/<document>, without its head; backticks stay."""
     under = (ROOT / "docs" / document).read_text().partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
-    lines = [line for line in under.splitlines() if line.startswith("|")]
+    lines = re.findall(r"(?:^\|.*\n)+", under, re.MULTILINE)[number].splitlines()
     return [[cell.strip() for cell in line.strip("| ").split(" | ")] for line in lines[2:]]

@@ -13,7 +13,7 @@ from shared.carrier.report import CallOutcome, CallReport
 from shared.cli.doctor.bot_checks import check_bot
 from shared.cli.doctor.check import Verdict
 from shared.cli.doctor.speech_checks import SERVICES
-from shared.registry.address import parse_address
+from shared.registry.address import ONE_SERVERS_OWN, OPTIONS, SENTINELS_OWN, parse_address
 from shared.settings import GatewaySettings, HousekeepingSettings, WorkerSettings
 from shared.settings.fleet import known_names
 from shared.telemetry.catalogue import CATALOGUE
@@ -115,6 +115,11 @@ def test_every_readiness_is_told() -> None:
 def test_every_form_of_redis_url_is_one() -> None:
     forms = [re.findall(r"`([^`]+)`", row[0])[0] for row in table("operating.md", "Redis")]
     assert [parse_address(form).scheme for form in forms] == ["redis", "rediss", "unix", "redis+sentinel"]
+
+
+def test_every_option_of_redis_url_is_told() -> None:
+    told = {name for row in table("operating.md", "Redis", 1) for name in re.findall(r"`(\w+)[=`]", row[0])}
+    assert told == OPTIONS.keys() | ONE_SERVERS_OWN | SENTINELS_OWN
 
 
 def test_every_figure_and_outcome_of_a_placed_call_is_told() -> None:
