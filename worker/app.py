@@ -8,7 +8,7 @@ from typing import Any, Self
 from shared.calls.outcome import Reason
 from shared.calls.record import CallRecord, own_number
 from shared.fleet.address import is_worker_address
-from shared.fleet.worker import WorkerRecord, WorkerState
+from shared.fleet.worker import WorkerRecord, WorkerState, seat_name
 from shared.process.main import process_id
 from shared.process.memory import EndedCalls
 from shared.process.own_address import address_of
@@ -86,8 +86,11 @@ class WorkerApp:
         )
         self._standing = Standing(settings, self.sessions, self.meter, self.health, self._open_streams)
         self._guard = SleepGuard(settings.lease_s)
+        self._started_at_ms = registry.now_ms()
+        self._seat = seat_name(self.worker_id, self._started_at_ms)
         self._link = FleetLink(
             self.worker_id,
+            self._seat,
             settings,
             registry,
             self.sessions,
@@ -102,7 +105,6 @@ class WorkerApp:
         self._side = SideTasks(self.health)
         self._ended = EndedCalls()
         self._is_prepared = False
-        self._started_at_ms = registry.now_ms()
         self._running: set[asyncio.Task[None]] = set()
         self._log = get_logger(__name__)
 
@@ -115,6 +117,7 @@ class WorkerApp:
         attaching = Attaching(
             self.settings,
             self.worker_id,
+            self._seat,
             self.registry,
             self.sessions,
             self.meter,

@@ -46,6 +46,7 @@ class Attaching:
         self,
         settings: WorkerSettings,
         worker_id: str,
+        seat: str,
         registry: Registry,
         sessions: Sessions,
         meter: Meter,
@@ -54,6 +55,7 @@ class Attaching:
     ) -> None:
         self._settings = settings
         self._worker_id = worker_id
+        self._seat = seat  # this start of this worker
         self._registry = registry
         self._sessions = sessions
         self._meter = meter
@@ -206,7 +208,8 @@ class Attaching:
         return result
 
     async def _move_to_active(self, record: CallRecord, patience: Patience) -> Moved:
-        changes = {"worker_id": self._worker_id, "codec": record.codec, "sample_rate": record.sample_rate}
+        format = {"codec": record.codec, "sample_rate": record.sample_rate}
+        changes = {"worker_id": self._worker_id, "seat": self._seat, **format}
         local = record.with_changes({"state": CallState.ACTIVE, "epoch": 0})
         away = Moved(True, record.state, local)
         return await patience.or_else(self._registry.move(record.call_id, CallEvent.ATTACH, changes), away)

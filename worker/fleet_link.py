@@ -56,6 +56,7 @@ class FleetLink:
     def __init__(
         self,
         worker_id: str,
+        seat: str,
         settings: WorkerSettings,
         registry: Registry,
         sessions: Sessions,
@@ -66,6 +67,7 @@ class FleetLink:
         guard: SleepGuard,
     ) -> None:
         self._worker_id = worker_id
+        self._seat = seat  # this start of this worker
         self._guard = guard
         self._settings = settings
         self._registry = registry
@@ -193,7 +195,8 @@ class FleetLink:
     async def _tell_attachment(self, session: Session, record: CallRecord, me: str) -> bool:
         """The registry was away, or has lost it, when a stream was attached here. False if it is away."""
         call_id, ours = record.call_id, session.record
-        changes = {"worker_id": me, "codec": ours.codec, "sample_rate": ours.sample_rate}
+        format = {"codec": ours.codec, "sample_rate": ours.sample_rate}
+        changes = {"worker_id": me, "seat": self._seat, **format}
         try:
             if record.state is CallState.RINGING:  # answered by a gateway alone, which has not told it yet
                 await self._registry.move(call_id, CallEvent.ANSWER, changes)
@@ -213,9 +216,9 @@ class FleetLink:
         """The registry has lost a living call: it was restarted empty. False if it is away."""
         state = CallState.ACTIVE if session.stream.is_attached else CallState.DETACHED
         began_ms = session.record.first_attached_at_ms or self._registry.now_ms() - round(session.age_s * 1000)
-        record = session.record.with_changes(
-            {"state": state, "worker_id": self._worker_id, "first_attached_at_ms": began_ms}
-        )
+        since_ms = session.record.seated_at_ms if session.record.seat == self._seat else session.attached_at_ms
+        here = {"worker_id": self._worker_id, "seat": self._seat, "seated_at_ms": since_ms}
+        record = session.record.with_changes({"state": state, "first_attached_at_ms": began_ms, **here})
         try:
             was_lost = await self._registry.restore(record)
         except RegistryAway:

@@ -11,10 +11,11 @@ from typing import Any
 
 from shared.calls.outcome import RESULT_OF, Result
 from shared.calls.state import CallState
+from shared.fleet.worker import worker_of
 from shared.sfvopi.formats import AudioFormat, Codec
 from shared.sfvopi.webhooks import AnswerWebhook
 
-SCHEMA = 2
+SCHEMA = 3
 NO_CAPACITY_DETAIL = "no worker could take it when it was answered"
 HELD_DETAIL = "waits in line for a worker"
 RESULT_BY_NAME: dict[str, Result] = {str(reason): result for reason, result in RESULT_OF.items()}
@@ -47,6 +48,13 @@ class CallRecord:
     stream_id: str = ""
     carrier_call_id: str = ""  # `start`'s own callId, which need not be call_id
     first_attached_at_ms: int = 0
+    # from the worker and the registry
+    seat: str = ""  # `worker_id@started_at_ms`: which start of which worker has the session; see `is_seated`
+    seated_at_ms: int = 0  # since when that session exists
+    deaths: str = ""  # sessions that began before this one and were not ended by us: see `shared/calls/culprit.py`
+    lost_at_ms: int = 0  # the fleet had no worker for the stream: it was closed or refused
+    lost_why: str = ""  # in one line
+    lost_epoch: int = 0  # which attachment was lost; see `is_lost`
     # the end
     created_at_ms: int = 0
     ended_at_ms: int = 0
@@ -82,6 +90,16 @@ class CallRecord:
     def is_held(self) -> bool:
         """The caller waits in line, at a gateway, for a slot."""
         return self.state is CallState.RINGING and self.detail == HELD_DETAIL
+
+    @property
+    def is_seated(self) -> bool:
+        """Whether `seat` says where the session is: not while a hand-over goes on, nor at a worker that names none."""
+        return bool(self.seat) and worker_of(self.seat) == self.worker_id
+
+    @property
+    def is_lost(self) -> bool:
+        """The fleet had no worker for the call's stream, and none has taken it since."""
+        return self.lost_at_ms > 0 and self.lost_epoch == self.epoch
 
     @property
     def is_hung_up(self) -> bool:

@@ -4,6 +4,16 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 
+def seat_name(worker_id: str, started_at_ms: int) -> str:
+    """One start of one worker: what a session is in, and what dies with its process."""
+    return f"{worker_id}@{started_at_ms}"
+
+
+def worker_of(seat: str) -> str:
+    """The worker of a seat; empty for what is none."""
+    return seat.rpartition("@")[0]
+
+
 class WorkerState(StrEnum):
     """What a worker can be asked for. Only SERVING takes new calls."""
 
@@ -29,6 +39,11 @@ class WorkerRecord:
     offers: int | None = None  # a worker that says nothing of it offers its capacity
     drift: int = 0  # calls on which Redis, its memory and its sockets disagree, for longer than they may
     eta_s: int | None = None  # while it drains: until its last call ends
+
+    @property
+    def seat(self) -> str:
+        """This start of this worker."""
+        return seat_name(self.worker_id, self.started_at_ms)
 
     @property
     def offered(self) -> int:

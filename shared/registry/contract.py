@@ -17,9 +17,11 @@ from typing import Any, NamedTuple, Protocol
 
 from shared.calls.record import CallRecord
 from shared.calls.state import CallEvent, CallState
+from shared.fleet.death import DeathNote
 from shared.fleet.worker import Heard, Order, WorkerRecord, WorkerView
 
 TIMELINE_ENTRIES = 1000  # of a call that are kept, the newest
+MOST_DEATHS = 16  # sessions in a call's `deaths`, the newest
 LINE_KEPT_MS = 600_000  # places in line that lapsed so long ago are forgotten
 LINE_TOPIC = "line"  # nudges: a slot was given back while somebody waits
 
@@ -126,6 +128,12 @@ class Registry(Protocol):
     async def remove_worker(self, worker_id: str) -> None:
         """The worker is gone, by its own word or the reaper's. Its slots go with it."""
 
+    async def record_death(self, note: DeathNote) -> None:
+        """How one start of a worker died. Kept for an hour; a second note of the same start replaces the first."""
+
+    async def death_notes(self, seats: Collection[str]) -> Mapping[str, DeathNote]:
+        """Of these starts of workers (`WorkerRecord.seat`), the notes that there are, by seat."""
+
     async def workers(self) -> list[WorkerView]:
         """All known workers, fresh or not, in order of their ids."""
 
@@ -200,7 +208,9 @@ class Registry(Protocol):
         Nothing is changed when the table lists no move from the call's state, or when `fence` is given and is
         not the call's epoch. `figures` in changes are merged into those that stand; `traceparent` stays what it was
         first. ATTACH makes a new epoch (the registry's time in ms, above any before), counts `attachments`, sets
-        `first_attached_at_ms` once. A move to ENDED sets `ended_at_ms` once. The first move sets `created_at_ms`.
+        `first_attached_at_ms` once. An attachment with another `seat` than before sets `seated_at_ms`, and keeps
+        the old one, unless it was stale, among the newest 16 of `deaths` (`seat/seated_at_ms/left_at_ms`). A move to
+        ENDED sets `ended_at_ms` once. The first move sets `created_at_ms`.
         """
 
     async def patch(self, call_id: str, changes: Mapping[str, Any]) -> None:

@@ -24,12 +24,14 @@ GATEWAYS = f"{FLEET}:gateways"  # zset: gateway_id, when its lease ends
 EXPOSED = f"{FLEET}:exposed"  # zset: JSON of component, id and address of a process with metrics, when its lease ends
 SINCE = f"{FLEET}:since"  # string: when the first heartbeat came after Redis was started empty (ms)
 OUTBOX = f"{FLEET}:outbox"  # zset: call_id, when it ended
+DEATH_OF = f"{FLEET}:death:"  # + seat; string: how that start of that worker died, JSON
 
 HOUSEKEEPING_QUEUE = f"{FLEET}:housekeeping"  # arq's queue; its other keys have names of arq's own (arq:…)
 
 _HOUR_MS = 3600 * 1000
 FLEET_TTL_MS = 24 * _HOUR_MS  # renewed by every heartbeat
 CALL_TTL_MS = 30 * 24 * _HOUR_MS  # records, timelines, index and outbox; retention deletes sooner
+DEATH_TTL_MS = _HOUR_MS  # a call is judged within seconds of a death; the rest is for people
 CHECKPOINT_TTL_MS = 24 * _HOUR_MS  # renewed by every turn; the call's end deletes it
 
 
@@ -41,6 +43,11 @@ def slots(worker_id: str) -> str:
 def number(number: str) -> str:
     """The calls that count for the ceiling of one number."""
     return f"{NUMBER_OF}{number}"
+
+
+def death(seat: str) -> str:
+    """How one start of one worker died."""
+    return f"{DEATH_OF}{seat}"
 
 
 def record(call_id: str) -> str:

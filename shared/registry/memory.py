@@ -11,9 +11,12 @@ from typing import Any
 
 from shared.calls.record import SCHEMA, CallRecord, own_number
 from shared.calls.state import MOVES, CallEvent, CallState
-from shared.fleet.worker import Heard, Order, WorkerRecord, WorkerView
+from shared.fleet.death import DeathNote, decode_note, encode_note
+from shared.fleet.worker import Heard, Order, WorkerRecord, WorkerView, worker_of
+from shared.registry import keys
 from shared.registry.contract import (
     LINE_TOPIC,
+    MOST_DEATHS,
     TIMELINE_ENTRIES,
     Exposed,
     LapsedSlot,
@@ -52,6 +55,7 @@ class MemoryRegistry:
         self._orders: dict[str, str] = {}
         self._reconnects = False
         self._exposed: dict[str, int] = {}
+        self._deaths: dict[str, tuple[str, int]] = {}  # seat → its note, and when that is forgotten
         self._line = Line()
         self._calls: dict[str, dict[str, str]] = {}
         self._created: dict[str, int] = {}  # the index of calls: id → when it was first heard of
@@ -104,6 +108,16 @@ class MemoryRegistry:
         self._check()
         self._slots.remove_worker(worker_id)
         self._orders.pop(worker_id, None)
+
+    async def record_death(self, note: DeathNote) -> None:
+        self._check()
+        self._deaths[note.seat] = encode_note(note), self.now_ms() + keys.DEATH_TTL_MS
+
+    async def death_notes(self, seats: Collection[str]) -> Mapping[str, DeathNote]:
+        self._check()
+        stored = {seat: self._deaths[seat] for seat in seats if seat in self._deaths}
+        notes = ((seat, decode_note(text)) for seat, (text, until_ms) in stored.items() if self.now_ms() < until_ms)
+        return {seat: note for seat, note in notes if note is not None}
 
     async def workers(self) -> list[WorkerView]:
         self._check()
@@ -178,6 +192,7 @@ class MemoryRegistry:
         if after is None or fence not in (None, epoch):
             return Moved(False, before, decode_record(call_id, call))
         now_ms = self.now_ms()
+        earlier = call
         call = {**call, **stored, **{name: call[name] for name in ONCE & call.keys()}, "state": str(after)}
         call.setdefault("schema", str(SCHEMA))
         call.setdefault("created_at_ms", str(now_ms))
@@ -185,6 +200,8 @@ class MemoryRegistry:
             call["epoch"] = str(max(now_ms, epoch + 1))
             call["attachments"] = str(int(call.get("attachments", 0)) + 1)
             call.setdefault("first_attached_at_ms", str(now_ms))
+            if call.get("seat") != earlier.get("seat"):
+                call |= _seat_left(earlier, now_ms)
         if after is CallState.ENDED:
             call.setdefault("ended_at_ms", str(now_ms))
             self._checkpoints.pop(call_id, None)
@@ -306,3 +323,13 @@ class MemoryRegistry:
     def _check(self) -> None:
         if self.is_away:
             raise RegistryAway("the registry is away")
+
+
+def _seat_left(call: Mapping[str, str], now_ms: int) -> dict[str, str]:
+    """What becomes of the seat that a call had, and when the new one was taken."""
+    seat = call.get("seat", "")
+    taken = {"seated_at_ms": str(now_ms)}
+    if not seat or worker_of(seat) != call.get("worker_id", ""):
+        return taken
+    left = f"{seat}/{call.get('seated_at_ms', 0)}/{now_ms}"
+    return {**taken, "deaths": " ".join([*call.get("deaths", "").split(), left][-MOST_DEATHS:])}

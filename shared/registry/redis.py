@@ -12,6 +12,7 @@ from typing import Any, TypeVar, cast
 
 from shared.calls.record import SCHEMA, CallRecord, own_number
 from shared.calls.state import MOVES, CallEvent, CallState
+from shared.fleet.death import DeathNote, decode_note, encode_note
 from shared.fleet.worker import Heard, Order, WorkerRecord, WorkerState, WorkerView
 from shared.registry import keys
 from shared.registry.address import RedisAddress, parse_address
@@ -19,6 +20,7 @@ from shared.registry.connection import Connection, Run
 from shared.registry.contract import (
     LINE_KEPT_MS,
     LINE_TOPIC,
+    MOST_DEATHS,
     TIMELINE_ENTRIES,
     Exposed,
     LapsedSlot,
@@ -164,6 +166,16 @@ class RedisRegistry:
         where = [*_FLEET, keys.HOLDERS, keys.slots(worker_id), keys.ORDERS]
         await self._run(self._scripts.remove_worker, where, worker_id)
 
+    async def record_death(self, note: DeathNote) -> None:
+        where = keys.death(note.seat)
+        await self._ask(lambda: self._redis.set(where, encode_note(note), px=keys.DEATH_TTL_MS))
+
+    async def death_notes(self, seats: Collection[str]) -> Mapping[str, DeathNote]:
+        where = [keys.death(seat) for seat in seats]
+        stored = await self._ask(lambda: _as_awaitable(self._redis.mget(where))) if where else []
+        notes = ((seat, decode_note(text or "")) for seat, text in zip(seats, stored, strict=True))
+        return {seat: note for seat, note in notes if note is not None}
+
     async def workers(self) -> list[WorkerView]:
         flat = await self._run(self._scripts.workers, [keys.WORKERS, keys.LEASES], self.now_ms(), keys.SLOTS_OF)
         views = [
@@ -278,6 +290,7 @@ class RedisRegistry:
             keys.CALL_TTL_MS,
             "" if fence is None else fence,
             "first_attached_at_ms" if event is CallEvent.ATTACH else "",
+            MOST_DEATHS,
             *_moves(event),
             *_flat(stored),
             "",
