@@ -1,6 +1,7 @@
 """What a worker says of itself at every heartbeat."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 
@@ -39,6 +40,7 @@ class WorkerRecord:
     offers: int | None = None  # a worker that says nothing of it offers its capacity
     drift: int = 0  # calls on which Redis, its memory and its sockets disagree, for longer than they may
     eta_s: int | None = None  # while it drains: until its last call ends
+    builds: Mapping[str, str] = field(default_factory=dict)  # its bots, each with the fingerprint of its code
 
     @property
     def seat(self) -> str:

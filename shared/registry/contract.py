@@ -18,6 +18,7 @@ from typing import Any, NamedTuple, Protocol
 from shared.calls.record import CallRecord
 from shared.calls.state import CallEvent, CallState
 from shared.fleet.death import DeathNote
+from shared.fleet.quarantine import Quarantine
 from shared.fleet.worker import Heard, Order, WorkerRecord, WorkerView
 
 TIMELINE_ENTRIES = 1000  # of a call that are kept, the newest
@@ -257,6 +258,19 @@ class Registry(Protocol):
 
     async def forget_before(self, at_ms: int) -> int:
         """Retention: drop ended calls created before this time, with their timelines; returns how many."""
+
+    # -- bots that kill workers (`shared.fleet.quarantine`)
+    async def convict(self, call_id: str, bot: str, build: str) -> Quarantine | None:
+        """This call has killed its workers, the last of them with this build of its bot. Once for each call.
+
+        Returns the quarantine that holds for the build now: three different calls within ten minutes make one.
+        """
+
+    async def quarantined(self) -> list[Quarantine]:
+        """All quarantines, by bot; those that no worker's build is concerned by any more, too."""
+
+    async def release_bot(self, bot: str) -> bool:
+        """End the bot's quarantine and forget its convicted calls; False when it was not quarantined."""
 
     # -- nudges: a hint to look at the truth sooner; may be lost
     async def nudge(self, topic: str, message: str) -> None:

@@ -25,6 +25,8 @@ EXPOSED = f"{FLEET}:exposed"  # zset: JSON of component, id and address of a pro
 SINCE = f"{FLEET}:since"  # string: when the first heartbeat came after Redis was started empty (ms)
 OUTBOX = f"{FLEET}:outbox"  # zset: call_id, when it ended
 DEATH_OF = f"{FLEET}:death:"  # + seat; string: how that start of that worker died, JSON
+CONVICTIONS = f"{FLEET}:convictions"  # zset: "bot build call_id" of a call that killed its workers, when that was said
+QUARANTINE = f"{FLEET}:quarantine"  # hash: bot → since when which builds get no new calls, for which calls, JSON
 
 HOUSEKEEPING_QUEUE = f"{FLEET}:housekeeping"  # arq's queue; its other keys have names of arq's own (arq:…)
 

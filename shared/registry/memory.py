@@ -12,6 +12,7 @@ from typing import Any
 from shared.calls.record import SCHEMA, CallRecord, own_number
 from shared.calls.state import MOVES, CallEvent, CallState
 from shared.fleet.death import DeathNote, decode_note, encode_note
+from shared.fleet.quarantine import Quarantine
 from shared.fleet.worker import Heard, Order, WorkerRecord, WorkerView, worker_of
 from shared.registry import keys
 from shared.registry.contract import (
@@ -27,6 +28,7 @@ from shared.registry.contract import (
     TimelineEntry,
     wall_clock_ms,
 )
+from shared.registry.convictions import Convictions
 from shared.registry.line import Line, Waiting
 from shared.registry.slots import Slots
 from shared.registry.stored import (
@@ -57,6 +59,7 @@ class MemoryRegistry:
         self._exposed: dict[str, int] = {}
         self._deaths: dict[str, tuple[str, int]] = {}  # seat → its note, and when that is forgotten
         self._line = Line()
+        self._convictions = Convictions()
         self._calls: dict[str, dict[str, str]] = {}
         self._created: dict[str, int] = {}  # the index of calls: id → when it was first heard of
         self._checkpoints: dict[str, str] = {}
@@ -291,6 +294,19 @@ class MemoryRegistry:
                 for table in (self._calls, self._created, self._timelines, self._noted, self._checkpoints):
                     table.pop(call_id, None)
         return forgotten
+
+    # -- bots that kill workers
+    async def convict(self, call_id: str, bot: str, build: str) -> Quarantine | None:
+        self._check()
+        return self._convictions.convict(call_id, bot, build, self.now_ms())
+
+    async def quarantined(self) -> list[Quarantine]:
+        self._check()
+        return sorted(self._convictions.quarantines.values(), key=lambda quarantine: quarantine.bot)
+
+    async def release_bot(self, bot: str) -> bool:
+        self._check()
+        return self._convictions.release(bot)
 
     # -- nudges
     async def nudge(self, topic: str, message: str) -> None:

@@ -13,6 +13,7 @@ from typing import Any, TypeVar, cast
 from shared.calls.record import SCHEMA, CallRecord, own_number
 from shared.calls.state import MOVES, CallEvent, CallState
 from shared.fleet.death import DeathNote, decode_note, encode_note
+from shared.fleet.quarantine import CALLS_NEEDED, MOST_BUILDS, MOST_CALLS, WITHIN_MS, Quarantine
 from shared.fleet.worker import Heard, Order, WorkerRecord, WorkerState, WorkerView
 from shared.registry import keys
 from shared.registry.address import RedisAddress, parse_address
@@ -38,6 +39,7 @@ from shared.registry.stored import (
     decode_entries,
     decode_exposed,
     decode_order,
+    decode_quarantine,
     decode_record,
     decode_worker,
     encode_changes,
@@ -97,6 +99,11 @@ class RedisRegistry:
     # -- time and health
     def now_ms(self) -> int:
         return self._clock() + self._offset_ms
+
+    @property
+    def _simulated_ms(self) -> int | str:
+        """The time of a simulation, for scripts that else ask Redis for its own."""
+        return "" if self._clock is wall_clock_ms else self.now_ms()
 
     async def sync_clock(self) -> int:
         asked_ms = self._clock()
@@ -389,6 +396,26 @@ class RedisRegistry:
                 await self._ask(lambda ids=gone: self._redis.zrem(keys.CALLS, *ids))  # type: ignore[misc]
         return forgotten
 
+    # -- bots that kill workers
+    async def convict(self, call_id: str, bot: str, build: str) -> Quarantine | None:
+        limits = (WITHIN_MS, CALLS_NEEDED, MOST_BUILDS, MOST_CALLS, keys.FLEET_TTL_MS)
+        told = await self._run(self._scripts.convict, _BOTS, call_id, bot, build, *limits, self._simulated_ms)
+        return decode_quarantine(bot, told) if told else None
+
+    async def quarantined(self) -> list[Quarantine]:
+        async def look() -> dict[str, str]:
+            async with self._redis.pipeline(transaction=False) as pipe:
+                pipe.hgetall(keys.QUARANTINE)
+                pipe.pexpire(keys.QUARANTINE, keys.FLEET_TTL_MS)  # it does not end by itself while anybody asks
+                stored: dict[str, str] = (await pipe.execute())[0]
+                return stored
+
+        stored = await self._ask(look)
+        return [decode_quarantine(bot, stored[bot]) for bot in sorted(stored)]
+
+    async def release_bot(self, bot: str) -> bool:
+        return bool(await self._run(self._scripts.release_bot, _BOTS, bot))
+
     # -- nudges
     async def nudge(self, topic: str, message: str) -> None:
         await self._ask(lambda: self._redis.publish(keys.nudges(topic), message))
@@ -457,6 +484,7 @@ class RedisRegistry:
 
 _FLEET = (keys.WORKERS, keys.CAPACITIES, keys.LEASES, keys.SERVING)
 _LINE = (keys.LINE, keys.PLACES)
+_BOTS = (keys.CONVICTIONS, keys.QUARANTINE)
 
 
 def _moves(event: CallEvent) -> list[str]:

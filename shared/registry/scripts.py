@@ -29,6 +29,8 @@ class Scripts:
     note: AsyncScript
     timeline: AsyncScript
     forget: AsyncScript
+    convict: AsyncScript
+    release_bot: AsyncScript
 
     @classmethod
     def of(cls, client: Redis) -> "Scripts":

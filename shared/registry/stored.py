@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from shared.calls.record import CallRecord
 from shared.calls.state import CallState
+from shared.fleet.quarantine import Quarantine
 from shared.fleet.worker import Order, WorkerRecord, WorkerState
 from shared.registry.contract import Exposed, TimelineEntry
 
@@ -110,7 +111,17 @@ def decode_worker(worker_id: str, stored: str) -> WorkerRecord:
         offers=whole_or_none("offers"),
         drift=whole("drift"),
         eta_s=whole_or_none("eta_s"),
+        builds=_builds(given.get("builds")),
     )
+
+
+def decode_quarantine(bot: str, stored: str) -> Quarantine:
+    """A bot's quarantine; one that cannot be read holds for no build."""
+    try:
+        told = json.loads(stored)
+        return Quarantine(bot, int(told["at_ms"]), tuple(map(str, told["builds"])), tuple(map(str, told["calls"])))
+    except (ValueError, TypeError, KeyError):
+        return Quarantine(bot, 0)
 
 
 def encode_order(order: Order, worker: WorkerRecord) -> str:
@@ -153,6 +164,10 @@ def as_known(names: type[Name], name: str, otherwise: Name) -> Name:
         return names(name)
     except ValueError:
         return otherwise
+
+
+def _builds(told: object) -> dict[str, str]:
+    return {str(bot): str(build) for bot, build in told.items()} if isinstance(told, dict) else {}
 
 
 def _figures(stored: Mapping[str, str]) -> dict[str, float]:

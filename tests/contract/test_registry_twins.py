@@ -31,6 +31,7 @@ SETTLE_MS = 1_000
 CAPACITIES = {"w1": 1, "w2": 2, "w3": 2}
 WORKERS = st.sampled_from(list(CAPACITIES))
 CALLS = st.sampled_from([f"c{n}" for n in range(6)])
+BOTS = st.sampled_from(["m:a", "m:b"])
 
 
 class Twins(RuleBasedStateMachine):
@@ -141,6 +142,16 @@ class Twins(RuleBasedStateMachine):
     def release(self, call_id: str) -> None:
         self.stop_sessions(call_id)
         self.both("release", call_id)
+
+    @rule(call_id=CALLS, bot=BOTS, build=st.sampled_from(["", "1"]))
+    def convict(self, call_id: str, bot: str, build: str) -> None:
+        self.both("convict", call_id, bot, build)
+        self.both("quarantined")
+
+    @rule(bot=BOTS)
+    def release_bot(self, bot: str) -> None:
+        self.both("release_bot", bot)
+        self.both("quarantined")
 
     @rule(call_id=CALLS, event=st.sampled_from(CallEvent), fence=st.sampled_from(["none", "epoch", "old"]))
     def move(self, call_id: str, event: CallEvent, fence: str) -> None:
