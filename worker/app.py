@@ -30,6 +30,7 @@ from shared.telemetry.meter import Meter
 from shared.telemetry.traces import NO_TRACER, Span, Tracer
 from shared.version import VERSION
 from worker.attaching import Attaching
+from worker.bot_builds import build_of
 from worker.bot_loader import Bot, BotLoader, BotNotFound
 from worker.fencing import SleepGuard
 from worker.fleet_link import FleetLink
@@ -77,6 +78,7 @@ class WorkerApp:
         self.server: Server | None = None
         self._load_bot = load_bot or BotLoader().load  # raises BotNotFound
         self._bots: dict[str, Bot] = {}
+        self._builds: dict[str, str] = {}  # of the bots that are loaded
         self._workplace = Workplace(
             settings,
             self.meter,
@@ -215,6 +217,7 @@ class WorkerApp:
             offers=self._standing.offers,
             drift=self._standing.drift,
             eta_s=self._leaving.eta_s,
+            builds=dict(self._builds),
         )
 
     def _describe_now(self) -> WorkerRecord:
@@ -250,7 +253,7 @@ class WorkerApp:
         plans = {plan.bot: plan for plan in [self._numbers.default, *self._numbers.by_number.values()]}
         for name in self._numbers.bots:
             try:
-                bot = self._bots[name] = self._load_bot(name)
+                bot = self._bots[name] = self._load(name)
             except BotNotFound as error:
                 self.health.bot_missing = True
                 self._log.error("bot not found", bot=name, reason=str(error))
@@ -268,8 +271,13 @@ class WorkerApp:
         """
         name = record.bot or self._plan_of(record).bot
         if name not in self._bots:
-            self._bots[name] = await asyncio.to_thread(self._load_bot, name)
+            self._bots[name] = await asyncio.to_thread(self._load, name)
         return self._bots[name]
+
+    def _load(self, name: str) -> Bot:
+        bot = self._load_bot(name)
+        self._builds[name] = build_of(name.partition(":")[0])
+        return bot
 
     def _plan_of(self, record: CallRecord) -> NumberPlan:
         """What the bots file says of the call's number, the one of ours."""
