@@ -1,6 +1,7 @@
 """Errors that a command ends with: one clear line that says what to do, and an exit status."""
 
 import asyncio
+import contextlib
 import functools
 import inspect
 from collections.abc import Callable
@@ -41,6 +42,7 @@ def reported(command: Callable[..., Any]) -> Callable[..., None]:
 
 
 def _end(message: str, status: int) -> None:
-    for line in message.splitlines():
-        say(f"error: {line}", style="red")
+    with contextlib.suppress(OSError):  # a terminal that is gone changes no exit status
+        for line in message.splitlines():
+            say(f"error: {line}", style="red")
     raise typer.Exit(status)

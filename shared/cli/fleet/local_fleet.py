@@ -88,8 +88,8 @@ class LocalFleet(FleetPlan):
         handed = {"public": self._sockets["public"], "internal": self._sockets[name]} if name in self._sockets else {}
         given = (self.argv(name), self.environment(name), self.working_folder, self.log_path(name))
         child = Child(name, *given, sockets=handed)
-        self.children[name] = child
         await child.start()
+        self.children[name] = child
         self.on_progress(name, "started")
         return None
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from shared.cli.fleet import nginx
-from shared.cli.fleet.environment import child_environment
+from shared.cli.fleet.environment import child_environment, given_settings, is_given
 from shared.cli.fleet.ports import free_port
 
 
@@ -170,6 +170,7 @@ class FleetPlan:
 
     def environment(self, name: str) -> dict[str, str]:
         """The whole environment of one process."""
+        set_by_user = given_settings() if self.keep_settings else {}
         made_up = {"SFVOPI_TOKEN_SECRETS": self.token_secret}
         ours = {
             "REDIS_URL": self.redis_url,
@@ -185,6 +186,10 @@ class FleetPlan:
             "SFVOPI_BOT": self.bot,
         }
         given = {k: v for k, v in ours.items() if v}
+        for secret in ("SFVOPI_TOKEN_SECRETS", "SFVOPI_WEBHOOK_SECRETS"):  # lists: one may be on its way out
+            if is_given(secret, set_by_user):
+                made_up.pop(secret, None)
+                given.pop(secret, None)
         if name in self.worker_names:
             given["SFVOPI_WORKER_ID"] = self.worker_id(name)
             if (

@@ -18,6 +18,7 @@ from shared.cli.fleet.ports import is_free
 from shared.cli.reach import HOME, RunFile
 from shared.cli.terminal import say, show
 from shared.cli.up.keeping import Wishes, keep_up, restart_when_asked, tell_logs
+from shared.cli.up.output import queued_output
 from shared.cli.up.tunnel import Tunnel, find_tunnel
 from shared.settings import GatewaySettings, HousekeepingSettings, WorkerSettings
 from shared.settings.gateway import is_loopback
@@ -50,7 +51,7 @@ async def up(
       sfvopi up --public-url wss://bots.example.com/ws --workers 4
     """
     given = given_settings()
-    with Wishes().listening() as wishes:
+    with queued_output(), Wishes().listening() as wishes:
         async with contextlib.AsyncExitStack() as stack:
             logs = _log_folder()
             listen_on = port or int(given.get("SFVOPI_GATEWAY_PORT") or 3000)
@@ -74,6 +75,9 @@ def _plan(given: Mapping[str, str], port: int, workers: int, gateways: int, publ
     worker = WorkerSettings.read(**made_up)
     if workers > 1 and (worker.port or worker.address):
         say("SFVOPI_WORKER_PORT and SFVOPI_WORKER_ADDRESS fit one worker only: each of these takes a port of its own")
+    for name in ("SFVOPI_WORKER_ID", "SFVOPI_GATEWAY_ID"):
+        if is_given(name, given):
+            say(f"{name} is not used: processes that may run beside their successors are named and numbered here")
     housekeeping = HousekeepingSettings.read()
     ports = {
         "--port": port,

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import signal
+import sys
 from collections.abc import Callable, Iterator
 
 from shared.cli.faults import CliFault
@@ -37,7 +38,10 @@ async def keep_up(fleet: LocalFleet, name: str, say: Tell) -> None:
         say(f"{name} ended with status {status}; it is started again in {pause_s:g} s")
         await asyncio.sleep(pause_s)
         pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
-        await fleet.start_process(name)
+        try:
+            await fleet.start_process(name)
+        except OSError as error:  # a full disk, no more processes or files: it is tried again, the others go on
+            say(f"{name} cannot be started: {error.strerror or error}")
 
 
 async def restart_when_asked(fleet: LocalFleet, wishes: "Wishes", say: Tell) -> None:
@@ -47,19 +51,20 @@ async def restart_when_asked(fleet: LocalFleet, wishes: "Wishes", say: Tell) -> 
         wishes.restart.clear()
         say("restarting: every process in turn; calls go on")
         progress = Progress(read_wish())
-        progress.write()
         told, fleet.on_progress = fleet.on_progress, _noting(progress, fleet.on_progress)
         try:
+            progress.write()
             await fleet.rolling_restart()
             progress.is_done = True
             say("restarted")
-        except CliFault as fault:
+        except (CliFault, OSError) as fault:
             progress.fault = str(fault)
             say(f"the restart stopped: {fault}")
         finally:
             fleet.on_progress = told
             progress.leaving = sum(child.is_running for child in fleet.leaving)
-            progress.write()
+            with contextlib.suppress(OSError):
+                progress.write()
 
 
 def _noting(progress: Progress, tell: Callable[[str, str], None]) -> Callable[[str, str], None]:
@@ -83,9 +88,15 @@ async def tell_logs(fleet: LocalFleet, say: Tell, level: int) -> None:
 
 
 class Wishes:
-    """What is asked for: the first SIGINT or SIGTERM to drain, the second to end now; SIGHUP to restart."""
+    """What is asked for: the first SIGINT or SIGTERM to drain, the second to end now; SIGHUP to restart.
+
+    A terminal that goes away sends SIGHUP, too. So in a terminal only a restart that `sfvopi restart` has asked for
+    counts as one.
+    """
 
     def __init__(self) -> None:
+        self._is_in_terminal = sys.stdin is not None and sys.stdin.isatty()
+        self._last_wish = read_wish()
         self.restart = asyncio.Event()
         self.drain = asyncio.Event()
         self.end_now = asyncio.Event()
@@ -93,13 +104,19 @@ class Wishes:
     def _heard(self) -> None:
         (self.end_now if self.drain.is_set() else self.drain).set()
 
+    def _heard_hangup(self) -> None:
+        wish = read_wish()
+        if wish != self._last_wish or not self._is_in_terminal:
+            self.restart.set()
+        self._last_wish = wish
+
     @contextlib.contextmanager
     def listening(self) -> Iterator["Wishes"]:
         """Take the signals for as long as the context lasts."""
         loop = asyncio.get_running_loop()
         for sig in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(sig, self._heard)
-        loop.add_signal_handler(signal.SIGHUP, self.restart.set)
+        loop.add_signal_handler(signal.SIGHUP, self._heard_hangup)
         try:
             yield self
         finally:

@@ -118,6 +118,27 @@ async def test_a_workers_port_and_address_are_for_one_worker_and_not_for_several
     await asyncio.gather(several.api.close(), one.api.close())
 
 
+async def test_secrets_of_the_settings_file_reach_every_process_as_they_stand_there(tmp_path, monkeypatch):
+    """Streams signed with the user's own secret were refused: one that was made up had taken its place."""
+    names = ("SFVOPI_TOKEN_SECRETS", "SFVOPI_WEBHOOK_SECRETS")
+    monkeypatch.chdir(tmp_path)
+    for name in names:
+        monkeypatch.delenv(name, raising=False)
+    fleet = a_fleet(tmp_path, keep_settings=True, webhook_secret="of-this-folder")
+    made_up = fleet.environment("gateway")
+    assert len(made_up[names[0]]) == 64
+    assert made_up[names[1]] == "of-this-folder"
+    (tmp_path / ".env").write_text("".join(f"{name}={'n' * 32},{'o' * 32}\n" for name in names))
+    assert not set(names) & set(fleet.environment("gateway")), "as .env has them"
+    (tmp_path / ".env").write_text("".join(f"{name}_FILE=/run/secrets/{name}\n" for name in names))
+    assert not set(names) & set(fleet.environment("worker-1"))
+    (tmp_path / ".env").unlink()
+    for name in names:
+        monkeypatch.setenv(name, "of the environment")
+    assert {fleet.environment("housekeeping")[name] for name in names} == {"of the environment"}
+    await fleet.api.close()
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="PR_SET_PDEATHSIG is Linux'")
 def test_children_die_with_a_parent_that_was_killed(tmp_path):
     script = f"""

@@ -1,12 +1,15 @@
 """`sfvopi up` as a process, over stand-ins for the fleet's programs and for the tunnels'."""
 
+import fcntl
 import json
 import os
+import pty
 import re
 import signal
 import socket
 import subprocess
 import sys
+import termios
 import time
 from pathlib import Path
 
@@ -28,10 +31,14 @@ app(prog_name="sfvopi")
 """
 
 
+def own_terminal() -> None:
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+
 class Running:
     """A running `sfvopi up`: its output so far, and what can be done to it."""
 
-    def __init__(self, folder: Path, *args: str, **env: str) -> None:
+    def __init__(self, folder: Path, *args: str, output: int | None = None, **env: str) -> None:
         self.output = folder / "output"
         self.port = free_port()
         env = {
@@ -42,13 +49,16 @@ class Running:
             **env,
         }
         root = str(Path(__file__).parents[3])
-        with self.output.open("w") as output:
+        with self.output.open("w") as file:
             self.process = subprocess.Popen(
                 [sys.executable, "-c", UP, "up", *args],
-                stdout=output,
+                stdin=subprocess.DEVNULL if output is None else output,
+                stdout=file if output is None else output,
                 stderr=subprocess.STDOUT,
                 cwd=folder,
                 env={**os.environ, "PYTHONPATH": root, **env},
+                start_new_session=output is not None,
+                preexec_fn=None if output is None or not os.isatty(output) else own_terminal,
             )
 
     @property
@@ -71,8 +81,8 @@ class Running:
 def up(empty_folder):
     started: list[Running] = []
 
-    def start(*args: str, **env: str) -> Running:
-        started.append(Running(empty_folder, *args, **env))
+    def start(*args: str, output: int | None = None, **env: str) -> Running:
+        started.append(Running(empty_folder, *args, output=output, **env))
         return started[-1]
 
     yield start
@@ -115,6 +125,48 @@ def test_a_process_that_dies_is_started_again(up):
     running.until(r"worker-1 ended with status -9; it is started again in 0\.5 s")
     running.until(r"worker-1\s+started\n(.|\n)*worker-1\s+started\n")
     assert running.end() == 0
+
+
+def until(is_so, within_s: float = 40) -> None:
+    deadline = time.monotonic() + within_s
+    while not is_so():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def terminal_that_goes() -> tuple[int, int]:
+    """What is held to keep it, and what a program writes to. Nobody reads."""
+    return pty.openpty()
+
+
+def pipe_that_goes() -> tuple[int, int]:
+    return os.pipe()
+
+
+@pytest.mark.parametrize("opened", [terminal_that_goes, pipe_that_goes])
+@pytest.mark.parametrize("goes", [True, False], ids=["gone", "not read"])
+def test_a_fleet_is_kept_up_and_drained_whatever_becomes_of_its_output(up, empty_folder, opened, goes):
+    """A closed terminal ended the fleet with the next line that was told; its SIGHUP had begun a restart."""
+    held, output = opened()
+    running = up("--workers", "1", output=output)
+    os.close(output)
+    until((empty_folder / ".sfvopi" / "up.json").exists)
+    if goes:
+        os.close(held)
+    for _ in range(2):
+        until(lambda: len(_children_of(running.process.pid, "worker")) == 1)
+        (child,) = _children_of(running.process.pid, "worker")
+        if not goes:  # more lines than a pipe or a terminal takes unread
+            with next((empty_folder / ".sfvopi" / "logs").glob("*/gateway.jsonl")).open("a") as log:
+                log.write(f"{'x' * 50}\n" * 3000)
+        os.kill(child, signal.SIGKILL)
+        until(lambda gone=child: gone not in _children_of(running.process.pid, "worker"))
+    until(lambda: len(_children_of(running.process.pid, "worker")) == 1)
+    assert "gateway SIGTERM" not in (events(empty_folder) if (empty_folder / "events").exists() else [])
+    assert running.end(signal.SIGTERM) == 0
+    assert events(empty_folder)[-1] == "housekeeping SIGTERM"
+    if not goes:
+        os.close(held)
 
 
 def restart(folder: Path, *args: str) -> subprocess.CompletedProcess[str]:
