@@ -259,10 +259,11 @@ class Session:
             case Manner.CUT:
                 await self._stop_bot()
             case Manner.APOLOGY:
-                await self._stop_bot()
-                await self._apologise()
+                await self._apologise_at_once()
         await self._claim(self)  # first: our close makes the carrier send its hangup webhook, which would win
         await self.stream.close(ending.close_code, str(ending.reason))
+        if ending.manner is Manner.APOLOGY:
+            await self._stop_bot()
 
     async def _let_bot_finish(self) -> None:
         if self._bot_is_done() or self.stream.pipeline is None:
@@ -306,15 +307,23 @@ class Session:
             await asyncio.wait({self._bot}, timeout=seconds)
         return self._bot_is_done()
 
+    async def _apologise_at_once(self) -> None:
+        """Beside the bot's end: the caller does not wait for what its pipeline, or its own work, still does."""
+        asked = asyncio.create_task(self._ask_bot_to_cancel(), name="session:cancel")
+        await self._apologise()
+        await asyncio.wait({asked}, timeout=self._place.settings.cancel_grace_s)
+
+    async def _ask_bot_to_cancel(self) -> None:
+        if not self._bot_is_done() and self.stream.pipeline is not None:
+            await ask_to_cancel(self.stream.pipeline)
+
     async def _apologise(self) -> None:
         stream, apology = self.stream, self._place.apology
         if not stream.is_attached:
             return
         try:
             async with asyncio.timeout(apology.duration_s + PROMPT_GRACE_S):
-                await stream.speaker.clear()
-                await stream.speaker.say(apology.pcm(stream.format.sample_rate))
-                await stream.speaker.heard()
+                await stream.speaker.say_last(apology.pcm(stream.format.sample_rate))
         except TimeoutError:
             self._log.warning("the apology was not heard to its end")
 

@@ -7,6 +7,7 @@ the time of a chunk finds out, when a clear came meanwhile, that the chunk is st
 
 import asyncio
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from shared.sfvopi.g711 import encode
@@ -36,6 +37,7 @@ class Speaker:
         self._generation = 0  # grows with every clear
         self._clears = clears  # sent before, by an earlier session of this call
         self._last_heard: asyncio.Event | None = None
+        self._has_last_words = False  # the bot is not heard any more
 
     @property
     def chunk_bytes(self) -> int:
@@ -50,12 +52,27 @@ class Speaker:
     async def say(self, pcm: bytes, *, interruptible: bool = True) -> bool:
         """Say 16-bit PCM of the stream's rate, however long; False if it was interrupted or cannot be heard."""
         generation = self._generation
+
+        def is_stale() -> bool:
+            return self._has_last_words or (interruptible and generation != self._generation)
+
+        return await self._say(pcm, is_stale, keep=not interruptible)
+
+    async def say_last(self, pcm: bytes) -> None:
+        """Say this at once, and nothing of the bot any more, whatever it does. Returns when it was heard."""
+        self._has_last_words = True
+        if self._playout.unplayed_s(time.monotonic()) > 0:
+            await self._take_back()
+        if await self._say(pcm, lambda: False, keep=True):
+            await self._wait_until_heard()
+
+    async def _say(self, pcm: bytes, is_stale: Callable[[], bool], *, keep: bool) -> bool:
         for at in range(0, len(pcm), self.chunk_bytes):
-            if not await self._say_chunk(pcm[at : at + self.chunk_bytes], generation, interruptible):
+            if is_stale() or not await self._say_chunk(pcm[at : at + self.chunk_bytes], is_stale, keep):
                 return False
         return True
 
-    async def _say_chunk(self, pcm: bytes, generation: int, interruptible: bool) -> bool:
+    async def _say_chunk(self, pcm: bytes, is_stale: Callable[[], bool], keep: bool) -> bool:
         payload = encode(pcm, self._stream.format)
         duration_s = self._stream.format.duration_ms(len(payload)) / 1000
         while await self._stream.attached():
@@ -63,13 +80,13 @@ class Speaker:
             waited = due > time.monotonic()
             if waited:
                 await asyncio.sleep(due - time.monotonic())
-            if interruptible and generation != self._generation:
+            if is_stale():
                 return False
             if not self._stream.is_attached:
                 continue  # detached while we waited: say it to the stream that comes back
             if await self._stream.send(PlayAudio(payload, self._stream.format)):
                 now = time.monotonic()
-                self._playout.sent(duration_s, now, keep=not interruptible)
+                self._playout.sent(duration_s, now, keep=keep)
                 # a chunk that was not there when it was due is the bot's lateness, not ours
                 self._watch.audio_sent(now, now - due if waited else 0.0)
                 return True
@@ -82,6 +99,10 @@ class Speaker:
         now = time.monotonic()
         if self._playout.unplayed_s(now) <= 0 or self._playout.is_keeping(now):
             return False
+        return await self._take_back()
+
+    async def _take_back(self) -> bool:
+        now = time.monotonic()
         self._clears += 1
         self._playout.cleared(now)
         self._watch.clear_sent(self._clears, now)
@@ -107,8 +128,12 @@ class Speaker:
         """Wait until the caller has heard everything: by the carrier's word, or by our estimate with some patience.
 
         A carrier plays later than we think (its own buffer, the way there), and a closed stream may cut what it
-        still has. A stream that is not there is not waited for.
+        still has. A stream that is not there is not waited for; nor are last words, which are not the bot's.
         """
+        if not self._has_last_words:
+            await self._wait_until_heard()
+
+    async def _wait_until_heard(self) -> None:
         if self.quiet_at + PATIENCE_S < time.monotonic() or not self._stream.is_attached:
             return
         self._last_heard = asyncio.Event()
