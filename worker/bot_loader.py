@@ -8,6 +8,9 @@ import threading
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from worker.bot_faults import explain
+from worker.pipeline.create_transport import install
+
 Bot = Callable[[Any], Awaitable[None]]
 
 
@@ -46,16 +49,15 @@ def _import(name: str) -> Bot:
         raise BotNotFound(f"a bot is named module:function, not {name!r}")
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
+    install()  # before `from pipecat.runner.utils import create_transport` is run
     try:
         module = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        if error.name and module_name.startswith(error.name):
+    except Exception as error:  # whatever a module does while it is imported
+        if isinstance(error, ModuleNotFoundError) and error.name and module_name.startswith(error.name):
             raise BotNotFound(
                 f"no module {module_name!r} for the bot {name!r}: start the worker in its folder, or set PYTHONPATH"
             ) from None
-        raise BotNotFound(f"the bot {name!r} imports {error.name!r}, which is not installed") from error
-    except Exception as error:  # whatever a module does while it is imported
-        raise BotNotFound(f"the bot {name!r} cannot be imported: {type(error).__name__}: {error}") from error
+        raise BotNotFound(f"the bot {name!r} cannot be imported: {explain(error)}") from error
     bot = getattr(module, function, None)
     if bot is None:
         raise BotNotFound(f"{module_name} has no {function!r}; write `async def {function}(runner_args)` there")

@@ -6,16 +6,17 @@ pipeline without speech detection. The bot sees `runner_args.body["rehearsal"]` 
 
 import asyncio
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from shared.calls.record import CallRecord
 from shared.settings.numbers import NumberPlan
 from shared.telemetry.logs import get_logger
 from shared.telemetry.meter import Meter
 from shared.telemetry.traces import NO_SPAN, Span
+from worker.bot_faults import explain
 from worker.bot_loader import Bot
 from worker.observing import CallWatch
-from worker.pipeline.anatomy import VAD_REMEDY, has_speech_detection
+from worker.pipeline.anatomy import VAD_REMEDY, has_speech_detection, processors_in
 from worker.pipeline.finish import ask_to_cancel, close_clients, force
 from worker.session import runner_arguments
 from worker.stream import CallStream
@@ -34,6 +35,7 @@ class Rehearsed:
     fault: str = ""
     hears: bool = False
     took_s: float = 0.0
+    remarks: tuple[str, ...] = ()  # what its developer should know: handlers that are never called, and the like
 
 
 async def rehearse(name: str, bot: Bot, plan: NumberPlan, span: Span = NO_SPAN) -> Rehearsed:
@@ -43,13 +45,15 @@ async def rehearse(name: str, bot: Bot, plan: NumberPlan, span: Span = NO_SPAN) 
     rehearsing = asyncio.create_task(_rehearse(name, bot, plan, span), name=f"rehearsal:{name}")
     done = await rehearsing
     took_s = time.monotonic() - began_at
+    for remark in done.remarks:
+        log.warning("the rehearsal shows", bot=name, remark=remark)
     if done.fault:
         log.error("a bot failed its rehearsal", bot=name, fault=done.fault)
     elif not done.hears:
         log.error(VAD_REMEDY, bot=name)
     else:
         log.info("rehearsed", bot=name, took_s=round(took_s, 2))
-    return Rehearsed(name, done.fault, done.hears, took_s)
+    return replace(done, took_s=took_s)
 
 
 async def _rehearse(name: str, bot: Bot, plan: NumberPlan, span: Span) -> Rehearsed:
@@ -64,7 +68,7 @@ async def _rehearse(name: str, bot: Bot, plan: NumberPlan, span: Span) -> Rehear
     stream.is_rehearsal = True
     running = asyncio.create_task(_run(bot, record, stream), name="rehearsal:bot")
     try:
-        return await _look(name, stream, running)
+        return replace(await _look(name, stream, running), remarks=remarks_on(stream))
     finally:
         await _end(stream, running)
         await tasks.end(0.5, CANCEL_S)
@@ -75,7 +79,7 @@ async def _run(bot: Bot, record: CallRecord, stream: CallStream) -> str:
     try:
         await bot(runner_arguments(record, stream, rehearsal=True))
     except Exception as error:  # whatever a bot raises: it is named in the log, by the caller
-        return f"{type(error).__name__}: {error}"
+        return explain(error)
     return ""
 
 
@@ -83,13 +87,20 @@ async def _look(name: str, stream: CallStream, running: asyncio.Task[str]) -> Re
     await _wait(stream.has_pipeline, running, DEADLINE_S)
     if stream.pipeline is None:
         fault = (running.result() or "it ended without a pipeline") if running.done() else "it built no pipeline"
-        return Rehearsed(name, fault)
+        return Rehearsed(name, stream.misuse or fault)
     await _wait(stream.watch.pipeline_started, running, START_S)
     hears = has_speech_detection(stream.pipeline.pipeline)
     if not stream.watch.pipeline_started.is_set():
         fault = running.result() if running.done() else ""
         return Rehearsed(name, fault or "its pipeline did not start", hears)
     return Rehearsed(name, hears=hears)
+
+
+def remarks_on(stream: CallStream) -> tuple[str, ...]:
+    """What the transport noticed, and what the processors of the pipeline have to say of themselves."""
+    processors = processors_in(stream.pipeline.pipeline) if stream.pipeline is not None else ()
+    own = (remark for processor in processors for remark in getattr(processor, "remarks", list)())
+    return (*stream.remarks, *own)
 
 
 async def _wait(event: asyncio.Event, running: asyncio.Task[str], seconds: float) -> None:

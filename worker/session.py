@@ -62,6 +62,7 @@ class Session:
         self.record = record
         self._claim = claim
         self.stream = stream
+        stream.on_misuse = self._misused
         self.tasks = SessionTasks()
         self.attached_at_ms = 0  # when the last stream was attached, by the registry's clock
         self.is_beginning_told = False
@@ -227,6 +228,10 @@ class Session:
         else:
             self._ending.give(self._ending_of_bot())
 
+    def _misused(self, sentence: str) -> None:
+        self._log.error("the bot cannot take the call", reason=sentence)
+        self.end(Reason.BOT_ERROR, "the bot takes its call for a WebSocket")
+
     def _ending_of_bot(self) -> Ending:
         """Why the bot came to its end, when nobody asked it to."""
         watch = self.stream.watch
@@ -360,6 +365,7 @@ def runner_arguments(record: CallRecord, stream: CallStream, **extra: Any) -> We
             "carrier_call_id": stream.carrier_call_id,
         }
     )
+    stream.parsed(call_data)
     # Pipecat names Starlette's class; ours is what its transport of this fleet takes
     return WebSocketRunnerArguments(
         websocket=stream,  # type: ignore[arg-type]

@@ -29,6 +29,15 @@ from worker.resumption import Keeping
 from worker.socket import StreamSocket
 from worker.speaker import Speaker
 
+NOT_A_WEBSOCKET = (
+    "runner_args.websocket is a call's stream here, which Pipecat's own transport cannot take: in place of "
+    "FastAPIWebsocketTransport(…) and its serializer, write SFVoPITransport.for_call(runner_args)"
+)
+_LOOKED_UP = {"headers", "query_params", "url", "client", "scope"}  # of a WebSocket; a bot may do without
+_USED = {
+    *("receive", "receive_text", "receive_bytes", "receive_json", "iter_text", "iter_bytes", "iter_json"),
+    *("send_text", "send_bytes", "send_json", "accept", "client_state", "application_state"),
+}
 MAX_WAITING = 250  # events that a busy pipeline may leave unread: five seconds of audio
 
 
@@ -54,6 +63,10 @@ class CallStream:
         self.hearing = Hearing(self.checkpoint, lambda: self.speaker.quiet_at)
         self.hold_s = hold_s  # how long the stream may be detached before the call ends
         self.is_rehearsal = False
+        self.remarks: list[str] = []  # on the bot, for its developer
+        self.misuse = ""  # of this stream, with which no bot can go on
+        self.on_misuse: Callable[[str], object] = lambda sentence: None
+        self._pipecat_parsed_telephony: Any = None  # where Pipecat's parse_telephony_websocket looks first
         # resumption: what the session before this one left, and what this bot keeps for the next
         self.bot = bot
         self.earlier: Kept | None = None
@@ -77,6 +90,25 @@ class CallStream:
         self._arrived = asyncio.Event()
         self._is_read = True
         self._hear: Callable[[MediaReceived], None] | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        """Somebody takes this for a WebSocket: the bot's developer is told what to write in its place."""
+        if name in _USED:
+            self.misuse = NOT_A_WEBSOCKET
+            self.on_misuse(NOT_A_WEBSOCKET)
+            self.has_pipeline.set()  # there will be none: a rehearsal need not wait for it
+        if name in _USED | _LOOKED_UP:
+            raise AttributeError(f"{name}: {NOT_A_WEBSOCKET}")
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+    def parsed(self, call_data: Any) -> None:
+        """What Pipecat's `parse_telephony_websocket` is to return, in place of reading two messages."""
+        self._pipecat_parsed_telephony = ("sfvopi", call_data)
+
+    def remark(self, sentence: str) -> None:
+        """Something that the bot's developer should know, once."""
+        if sentence not in self.remarks:
+            self.remarks.append(sentence)
 
     # -- the sockets' side
 

@@ -49,6 +49,7 @@ from shared.sfvopi.g711 import decode
 from shared.sfvopi.messages import AudioCleared, CheckpointPlayed, DigitPressed, Event, MediaReceived
 from worker.pipeline.anatomy import has_speech_detection, is_audio_wanted_behind
 from worker.pipeline.ears import Ears
+from worker.pipeline.foreign import event_never_called, parameters_not_used
 from worker.pipeline.observer import CallObserver
 from worker.pipeline.recordings import Recording
 from worker.pipeline.resampler import Resampler
@@ -98,6 +99,8 @@ class SFVoPITransport(BaseTransport):
         if not isinstance(stream, CallStream):
             raise TypeError("SFVoPITransport.for_call wants the runner_args that a worker of this fleet gave the bot")
         given = params or TransportParams()
+        for remark in parameters_not_used(given):
+            stream.remark(remark)
         ours = {
             "audio_in_enabled": True,
             "audio_out_enabled": True,
@@ -108,6 +111,13 @@ class SFVoPITransport(BaseTransport):
             "audio_out_write_timeout_secs": stream.hold_s + 30,
         }
         return cls(stream, given.model_copy(update=ours), vad)
+
+    def add_event_handler(self, event_name: str, handler: Any) -> None:
+        """For the events above. Others belong to other transports: the rehearsal names them."""
+        if event_name in self._event_handlers:
+            super().add_event_handler(event_name, handler)
+        else:
+            self.stream.remark(event_never_called(event_name))
 
     async def say(self, recording: Recording) -> None:
         """Play a recording at once, past all processors: for when nothing else is being said.
@@ -144,7 +154,9 @@ class SFVoPIInput(BaseInputTransport):
         self._stream = transport.stream
         self._vad = vad
         self._ears: Ears | None = None
+        self._ears_rate = transport.stream.format.sample_rate
         self._resampler: Resampler | None = None
+        self._other_resampler: tuple[int, Resampler] | None = None  # for audio that is not the line's, and its rate
         self._heard = bytearray()  # 16-bit PCM at the pipeline's rate, not yet pushed
         self._something = asyncio.Event()  # to be pushed
         self._piece_bytes = self._quiet_piece_bytes = 0
@@ -168,8 +180,8 @@ class SFVoPIInput(BaseInputTransport):
         if rate != self.sample_rate:
             self._resampler = Resampler(rate, self.sample_rate)
         if self._vad is not None and not has_speech_detection(pipeline.pipeline):
-            heard_rate = self.sample_rate if self._params.audio_in_filter else rate
-            self._ears = Ears(heard_rate, self._vad, self._something.set, self.broadcast_frame)
+            self._ears_rate = self.sample_rate if self._params.audio_in_filter else rate
+            self._ears = Ears(self._ears_rate, self._vad, self._something.set, self.broadcast_frame)
             self._piece_bytes = self.sample_rate * PIECE_MS // 1000 * 2
             self._quiet_piece_bytes = self.sample_rate * QUIET_PIECE_MS // 1000 * 2
         self._stream.show_pipeline(pipeline)
@@ -208,6 +220,30 @@ class SFVoPIInput(BaseInputTransport):
         """Pipecat's queue and task for each frame are not needed: `_push_heard` does their work."""
 
     async def push_audio_frame(self, frame: InputAudioRawFrame) -> None:
+        """Audio of another's than the line's (a test's, an app's): speech is noticed in it as in the caller's."""
+        if self._paused:
+            return
+        if self._params.audio_in_filter:
+            frame.audio = await self._params.audio_in_filter.filter(frame.audio)
+        if frame.audio:
+            self._notice_speech(frame)
+            await self._pass_on(frame)
+
+    def _notice_speech(self, frame: InputAudioRawFrame) -> None:
+        pcm = frame.audio if frame.num_channels == 1 else audioop.tomono(frame.audio, 2, 0.5, 0.5)
+        if audioop.rms(pcm, 2) > LOUD_RMS:
+            self._stream.watch.caller_was_loud(time.monotonic())
+        if self._ears is not None:
+            self._ears.hear(self._at_ears_rate(pcm, frame.sample_rate))
+
+    def _at_ears_rate(self, pcm: bytes, rate: int) -> bytes:
+        if rate == self._ears_rate:
+            return pcm
+        if self._other_resampler is None or self._other_resampler[0] != rate:
+            self._other_resampler = (rate, Resampler(rate, self._ears_rate))
+        return self._other_resampler[1].resample(pcm)
+
+    async def _pass_on(self, frame: InputAudioRawFrame) -> None:
         if not self._paused and self._params.audio_in_passthrough:
             await self.push_frame(frame)
 
@@ -248,7 +284,7 @@ class SFVoPIInput(BaseInputTransport):
                 if self._ears is not None:
                     self._ears.hear(pcm)
             if pcm:
-                await self.push_audio_frame(InputAudioRawFrame(audio=pcm, sample_rate=self.sample_rate, num_channels=1))
+                await self._pass_on(InputAudioRawFrame(audio=pcm, sample_rate=self.sample_rate, num_channels=1))
             if self._ears is not None:
                 await self._ears.announce()  # behind the audio that it was found in
 

@@ -118,7 +118,7 @@ def test_the_call_header_is_compared(given, kind):
         ("worker.bots:nothing", "async def nothing"),
         ("worker.turns:Turns", "no bot"),
         ("broken_bot:bot", "ZeroDivisionError"),
-        ("needy_bot:bot", "'a_library_nobody_has', which is not installed"),
+        ("needy_bot:bot", "'a_library_nobody_has' is not installed"),
     ],
 )
 def test_a_bot_that_cannot_be_loaded_says_what_to_do(name, says, tmp_path, monkeypatch):

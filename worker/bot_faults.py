@@ -1,0 +1,83 @@
+"""Why a bot cannot be imported or run, in a sentence that names the line to change."""
+
+import ast
+import importlib.metadata
+import linecache
+import traceback
+from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
+
+import pipecat
+
+_PIPECAT = Path(pipecat.__file__).parent
+
+
+def explain(error: BaseException) -> str:
+    """What was raised; for an import of what is not installed, which line asked for it, and what to do."""
+    missing = _missing(error)
+    asked = _who_asked(error) if missing else None
+    if missing is None or asked is None:
+        return f"{type(error).__name__}: {error}"
+    line, module = asked
+    if module.startswith("pipecat.transports."):
+        return (
+            f"{line}: that transport is not installed ({missing!r} is missing), and a telephone call needs none of "
+            "it: delete the line, and what uses its names"
+        )
+    extra = _extra(module)
+    remedy = f"pip install 'pipecat-ai[{extra}]'" if extra else "install it, or delete the line"
+    return f"{line}: {missing!r} is not installed: {remedy}"
+
+
+def _missing(error: BaseException) -> str | None:
+    """The module that is not installed, if that is the fault. Pipecat raises an error of its own from it."""
+    for one in (error, error.__cause__, error.__context__):
+        if isinstance(one, ModuleNotFoundError) and one.name:
+            return one.name
+    return None
+
+
+def _who_asked(error: BaseException) -> tuple[str, str] | None:
+    """The import that led to it, as `file:line: text`, and the module that it leads to."""
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith("<")]
+    own = [frame for frame in _before_pipecat(frames) if frame.lineno]
+    if not own:
+        return None
+    asks = own[-1]
+    statement = _import_at(asks.filename, asks.lineno or 0)
+    if statement is None:
+        return None
+    text, module = statement
+    return f"{Path(asks.filename).name}:{asks.lineno}: `{text}`", module
+
+
+def _before_pipecat(frames: Iterable[traceback.FrameSummary]) -> Iterable[traceback.FrameSummary]:
+    for frame in frames:
+        if Path(frame.filename).is_relative_to(_PIPECAT):
+            return
+        yield frame
+
+
+def _import_at(file: str, line: int) -> tuple[str, str] | None:
+    """The import statement at this line, in one line, and the module it names."""
+    try:
+        tree = ast.parse("".join(linecache.getlines(file)))
+    except SyntaxError:
+        return None
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import | ast.ImportFrom) and node.lineno <= line <= (node.end_lineno or node.lineno):
+            module = node.names[0].name if isinstance(node, ast.Import) else node.module or ""
+            return ast.unparse(node), module
+    return None
+
+
+@cache
+def _extras() -> frozenset[str]:
+    return frozenset(importlib.metadata.metadata("pipecat-ai").get_all("Provides-Extra") or ())
+
+
+def _extra(module: str) -> str:
+    """The extra of Pipecat's that brings what this module of it needs; empty if its name does not tell."""
+    parts = module.split(".")
+    return next((part for part in reversed(parts) if parts[0] == "pipecat" and part in _extras()), "")
