@@ -155,7 +155,9 @@ class Admission:
     async def _place(self, webhook: AnswerWebhook, plan: NumberPlan, is_fallback: bool, span: Span) -> Admitted:
         call_id, number, changes = webhook.call_uuid, own_number(webhook), self._answered(webhook, plan) | span.change
         hold_ms = self._settings.attach_by_ms
-        reservation = await self._registry.reserve(call_id, hold_ms, number=number, ceiling=plan.ceiling, in_turn=True)
+        reservation = await self._registry.reserve(
+            call_id, hold_ms, number=number, ceiling=plan.ceiling, in_turn=True, bot=plan.bot
+        )
         if reservation:
             moved = await self._registry.move(
                 call_id, CallEvent.ANSWER, {**changes, "worker_id": reservation.worker_id, "detail": ""}
@@ -178,7 +180,9 @@ class Admission:
             return Admitted(verdict, told)
         if verdict is Verdict.HELD:
             since_ms, lease_ms = self._registry.now_ms(), PLACE_S * 1000
-            await self._registry.join_line(call_id, since_ms, lease_ms, number=number, ceiling=plan.ceiling)
+            await self._registry.join_line(
+                call_id, since_ms, lease_ms, number=number, ceiling=plan.ceiling, bot=plan.bot
+            )
             return Admitted(verdict, self._hold_answer(call_id, plan))
         if not verdict.is_placed or moved.record is None:
             return Admitted(verdict)

@@ -84,7 +84,7 @@ class Attaching:
         """None: the call is over. Looks until it is cancelled."""
         pause_s = FIRST_PAUSE_S
         while not await self._is_over(leg.call_id):
-            another = await self._place(leg.call_id, in_vain, is_live=is_live)
+            another = await self._place(leg, in_vain, is_live=is_live)
             if another is None:
                 in_vain.clear()
             else:
@@ -113,13 +113,13 @@ class Attaching:
             )
             raise
 
-    async def _place(self, call_id: str, avoid: Collection[str], *, is_live: bool) -> Route | None:
+    async def _place(self, leg: Leg, avoid: Collection[str], *, is_live: bool) -> Route | None:
         try:
-            held = await self._registry.reserve(call_id, round(HOLD_S * 1000), avoid, is_live=is_live)
+            held = await self._registry.reserve(leg.call_id, round(HOLD_S * 1000), avoid, is_live=is_live, bot=leg.bot)
         except RegistryAway:
             self._meter.count(REGISTRY_ERRORS)
             known = [worker for worker in self._last_workers() if worker.record.worker_id not in avoid]
-            best = best_worker(known, 0)  # leases end while nobody can renew them
+            best = best_worker(known, 0, leg.bot)  # leases end while nobody can renew them
             return Route(best.record.worker_id, best.record.address) if best else None
         return Route(held.worker_id, held.address) if held else None
 

@@ -64,8 +64,9 @@ AttachAgain = Callable[["Leg", LegEnd], Attachment]
 class Leg:
     """One relayed stream."""
 
-    def __init__(self, call_id: str, token: str, headers: Mapping[str, str], meter: Meter) -> None:
+    def __init__(self, call_id: str, token: str, headers: Mapping[str, str], meter: Meter, bot: str = "") -> None:
         self.call_id = call_id
+        self.bot = bot  # empty: not known
         self.worker_id = ""  # where it is attached, or was last
         self._token = token
         self._headers = headers

@@ -174,13 +174,14 @@ class Line:
             case CallState.ENDED:
                 caller.call(Gone.ENDED)
             case CallState.ACTIVE | CallState.DETACHED:
-                route = to_session(record.worker_id, await self._registry.workers(), self._registry.now_ms())
+                workers, now_ms = await self._registry.workers(), self._registry.now_ms()
+                route = to_session(record.worker_id, workers, now_ms, record.bot)
                 if isinstance(route, Route):
                     caller.call(route)
             case _:
                 number, ceiling = self._ceiling_of(record)
                 await self._registry.join_line(
-                    caller.call_id, caller.since_ms, self._lease_ms, number=number, ceiling=ceiling
+                    caller.call_id, caller.since_ms, self._lease_ms, number=number, ceiling=ceiling, bot=record.bot
                 )
 
     def _lost(self, caller: Caller) -> CallRecord | None:
@@ -209,23 +210,26 @@ class Line:
         )
 
     async def _ask_for_slots(self, callers: list[Caller]) -> None:
-        """In order of coming. A number at its ceiling keeps only its own callers; a full fleet keeps all."""
+        """In order of coming. Callers of a number at its ceiling, and of a bot that no worker has room for, stay."""
         at_their_ceilings: set[str] = set()
+        without_room: set[str] = set()
         for caller in sorted(callers, key=lambda caller: (caller.since_ms, caller.call_id.encode())):
             if caller.record is None or not self._is_waiting(caller):
                 continue
             number, ceiling = self._ceiling_of(caller.record)
-            if ceiling and number in at_their_ceilings:
+            bot = caller.record.bot
+            if bot in without_room or (ceiling and number in at_their_ceilings):
                 continue
-            if not await self._ask_for_slot(caller, number, ceiling):
-                if not ceiling:
-                    return
-                at_their_ceilings.add(number)
+            if not await self._ask_for_slot(caller, number, ceiling, bot):
+                if ceiling:
+                    at_their_ceilings.add(number)
+                else:
+                    without_room.add(bot)
 
-    async def _ask_for_slot(self, caller: Caller, number: str, ceiling: int) -> bool:
+    async def _ask_for_slot(self, caller: Caller, number: str, ceiling: int, bot: str) -> bool:
         """False if there is none for him now."""
         held = await self._registry.reserve(
-            caller.call_id, round(HOLD_S * 1000), number=number, ceiling=ceiling, in_turn=True
+            caller.call_id, round(HOLD_S * 1000), number=number, ceiling=ceiling, in_turn=True, bot=bot
         )
         if held is None:
             return False

@@ -30,11 +30,14 @@ class LastKnown:
     gateways: int = 1
     at_ms: int = 0
 
-    @property
-    def share(self) -> int:
-        """How many slots one gateway may give out."""
-        free = (view.record.capacity - view.used for view in self.workers if view.can_take(self.at_ms))
+    def share(self, bot: str = "") -> int:
+        """How many slots one gateway may give out to calls of this bot (empty: of any)."""
+        free = (view.record.capacity - view.used for view in self.able(bot))
         return sum(free) // self.gateways
+
+    def able(self, bot: str) -> list[WorkerView]:
+        """The workers that could take a call of this bot."""
+        return [view for view in self.workers if view.can_take(self.at_ms, bot)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,15 +51,16 @@ class Given:
     """Fields of the call's record, still to be written."""
 
 
-def choose(known: LastKnown, given: Collection[Given], number: str, ceiling: int) -> str | None:
-    """The worker for one more call; None when this gateway's share is given out, or the number's."""
-    if len(given) >= known.share:
+def choose(known: LastKnown, given: Collection[Given], number: str, ceiling: int, bot: str = "") -> str | None:
+    """The worker for one more call of this bot; None when this gateway's share is given out, or the number's."""
+    able = {view.record.worker_id for view in known.able(bot)}
+    if sum(other.worker_id in able for other in given) >= known.share(bot):
         return None
     if ceiling and sum(other.number == number for other in given) >= ceiling // known.gateways:
         return None
     taken = Counter(other.worker_id for other in given)
     views = (replace(view, used=view.used + taken[view.record.worker_id]) for view in known.workers)
-    best = best_worker(views, known.at_ms)
+    best = best_worker(views, known.at_ms, bot)
     return best.record.worker_id if best else None
 
 
@@ -79,7 +83,7 @@ class LocalAdmission:
     ) -> Given | None:
         """A slot for this call, the same when it is asked for again; None if there is none to give."""
         if call_id not in self._given:
-            worker_id = choose(self._known, self._given.values(), number, ceiling)
+            worker_id = choose(self._known, self._given.values(), number, ceiling, str(changes.get("bot", "")))
             if worker_id is None:
                 return None
             self._given[call_id] = Given(worker_id, number, attach_by_ms, changes)
@@ -108,13 +112,13 @@ class LocalAdmission:
             traceparent = moved.record.traceparent if moved.record else ""  # of the trace that its session is in
             await registry.patch(call_id, {**given.changes, **({"traceparent": traceparent} if traceparent else {})})
         elif (left_ms := given.attach_by_ms - registry.now_ms()) > 0:
-            await self._hold_slot(call_id, given.worker_id, left_ms)
+            await self._hold_slot(call_id, given.worker_id, left_ms, str(given.changes.get("bot", "")))
         await registry.count_for(given.number, call_id)
         self._notebook.write(call_id, TimelineEvent.RESERVED, worker_id=given.worker_id, locally=True)
 
-    async def _hold_slot(self, call_id: str, worker_id: str, left_ms: int) -> None:
+    async def _hold_slot(self, call_id: str, worker_id: str, left_ms: int, bot: str) -> None:
         """The stream may still come. Another worker's slot, when ours was given out by somebody else, too."""
         if not await self._registry.occupy(call_id, worker_id, left_ms):
-            elsewhere = await self._registry.reserve(call_id, left_ms, {worker_id})
+            elsewhere = await self._registry.reserve(call_id, left_ms, {worker_id}, bot=bot)
             if elsewhere:
                 await self._registry.patch(call_id, {"worker_id": elsewhere.worker_id})

@@ -71,9 +71,9 @@ def decide(
         case CallState.RINGING | CallState.RESERVED if is_from_line(token):
             return Hold(record)
         case CallState.RESERVED:
-            return _to_slot(record.worker_id or token.worker_id, workers, now_ms)
+            return _to_slot(record.worker_id or token.worker_id, workers, now_ms, record.bot)
         case CallState.ACTIVE | CallState.DETACHED:
-            return to_session(record.worker_id, workers, now_ms)
+            return to_session(record.worker_id, workers, now_ms, record.bot)
         case _:
             return Refused(Refusal.UNKNOWN, "unknown_call")  # other tokens are signed only after RESERVED
 
@@ -89,7 +89,8 @@ def decide_without_registry(token: StreamToken, workers: Sequence[WorkerView], n
         return decide(token, None, workers, now_ms)
     if is_from_line(token):
         return Hold(None)
-    known = _by_id(token.worker_id, workers) or best_worker(workers, 0)  # leases end while nobody can renew them
+    # leases end while nobody can renew them
+    known = _by_id(token.worker_id, workers) or best_worker(workers, 0, token.bot)
     return _route(known) if known else Refused(Refusal.UNAVAILABLE, "registry_away")
 
 
@@ -112,25 +113,29 @@ def _to_whom_it_was_promised(
         return _route(known)
     if not is_perhaps_lost:
         return Refused(Refusal.UNKNOWN, "unknown_call")
-    other = best_worker(workers, now_ms)
+    other = best_worker(workers, now_ms, token.bot)
     return _route(other) if other else Refused(Refusal.UNAVAILABLE, "full")
 
 
-def _to_slot(worker_id: str, workers: Sequence[WorkerView], now_ms: int) -> Decision:
-    """To the worker that holds the slot; if it is gone or drains, to the best other one, which may have a free slot."""
+def _to_slot(worker_id: str, workers: Sequence[WorkerView], now_ms: int, bot: str) -> Decision:
+    """To the worker that holds the slot; if it is gone, drains or cannot run the bot, to the best other one.
+
+    That one may have a free slot.
+    """
     holder = _by_id(worker_id, workers)
-    if holder and holder.is_fresh(now_ms) and holder.record.state is WorkerState.SERVING:
+    is_open = holder is not None and holder.is_fresh(now_ms) and holder.record.state is WorkerState.SERVING
+    if holder and is_open and holder.record.can_run(bot):
         return _route(holder)
-    other = best_worker(workers, now_ms)
+    other = best_worker(workers, now_ms, bot)
     if other:
         return _route(other)
     drains = holder is not None and holder.record.state is WorkerState.DRAINING
     return Refused(Refusal.UNAVAILABLE, "draining" if drains else "full")
 
 
-def to_session(worker_id: str, workers: Sequence[WorkerView], now_ms: int) -> Route | Refused:
+def to_session(worker_id: str, workers: Sequence[WorkerView], now_ms: int, bot: str) -> Route | Refused:
     """To the worker that has the session, fresh or not: a lease that was not renewed ends no live call."""
-    holder = _by_id(worker_id, workers) or best_worker(workers, now_ms)
+    holder = _by_id(worker_id, workers) or best_worker(workers, now_ms, bot)
     return _route(holder) if holder else Refused(Refusal.UNAVAILABLE, "full")
 
 

@@ -121,7 +121,7 @@ class Streams:
         self._notebook.write(call_id, TimelineEvent.UPGRADED, headers=names, call_uuid_header=header)
 
     async def _relay(self, websocket: WebSocket, token: StreamToken, text: str, route: Route) -> None:
-        leg = Leg(token.call_id, text, headers_to_pass(websocket.headers), self._meter)
+        leg = Leg(token.call_id, text, headers_to_pass(websocket.headers), self._meter, token.bot)
         try:
             worker = await self._attaching.attach(leg, route)
         except WorkerRefused as refused:
@@ -165,7 +165,7 @@ class Streams:
         await leg.run(CarrierEnd(websocket), worker, self._attaching.attach_again)
 
     async def _hold(self, websocket: WebSocket, token: StreamToken, text: str, hold: Hold) -> None:
-        leg = Leg(token.call_id, text, headers_to_pass(websocket.headers), self._meter)
+        leg = Leg(token.call_id, text, headers_to_pass(websocket.headers), self._meter, token.bot)
         try:
             await websocket.accept()
         except (WebSocketDisconnect, OSError, RuntimeError):

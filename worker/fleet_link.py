@@ -263,7 +263,7 @@ class FleetLink:
         """
         call_id, me = session.record.call_id, self._worker_id
         try:
-            held = await self._registry.reserve(call_id, HAND_OVER_HOLD_MS, {me}, is_live=True)
+            held = await self._registry.reserve(call_id, HAND_OVER_HOLD_MS, {me}, is_live=True, bot=session.record.bot)
             if held is None:
                 return False
             there = {"worker_id": held.worker_id}

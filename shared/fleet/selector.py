@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from shared.fleet.worker import WorkerView
 
 
-def best_worker(workers: Iterable[WorkerView], now_ms: int) -> WorkerView | None:
-    """The worker that should take the next call, or None when none can."""
-    able = [worker for worker in workers if worker.can_take(now_ms)]
+def best_worker(workers: Iterable[WorkerView], now_ms: int, bot: str = "") -> WorkerView | None:
+    """The worker that should take the next call of this bot, or None when none can."""
+    able = [worker for worker in workers if worker.can_take(now_ms, bot)]
     return min(able, key=lambda w: (w.used / w.record.offered, w.used, w.record.worker_id), default=None)

@@ -40,6 +40,7 @@ class WorkerRecord:
     offers: int | None = None  # a worker that says nothing of it offers its capacity
     drift: int = 0  # calls on which Redis, its memory and its sockets disagree, for longer than they may
     eta_s: int | None = None  # while it drains: until its last call ends
+    bots: tuple[str, ...] | None = None  # those that it can run; None: whichever is asked for
     builds: Mapping[str, str] = field(default_factory=dict)  # its bots, each with the fingerprint of its code
 
     @property
@@ -51,6 +52,10 @@ class WorkerRecord:
     def offered(self) -> int:
         """How many calls it may have for new ones to be placed on it."""
         return self.capacity if self.offers is None else min(self.offers, self.capacity)
+
+    def can_run(self, bot: str) -> bool:
+        """Whether calls of this bot (empty: not known which) may be placed on it."""
+        return self.bots is None or not bot or bot in self.bots
 
 
 class Order(StrEnum):
@@ -81,6 +86,7 @@ class WorkerView:
     def is_fresh(self, now_ms: int) -> bool:
         return now_ms < self.lease_until_ms
 
-    def can_take(self, now_ms: int) -> bool:
-        """Serving, fresh, and below what it offers."""
-        return self.record.state is WorkerState.SERVING and self.is_fresh(now_ms) and self.used < self.record.offered
+    def can_take(self, now_ms: int, bot: str = "") -> bool:
+        """Serving, fresh, below what it offers, and able to run the bot."""
+        is_open = self.record.state is WorkerState.SERVING and self.is_fresh(now_ms)
+        return is_open and self.used < self.record.offered and self.record.can_run(bot)

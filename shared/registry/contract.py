@@ -148,6 +148,7 @@ class Registry(Protocol):
         ceiling: int = 0,
         is_live: bool = False,
         in_turn: bool = False,
+        bot: str = "",
     ) -> Reservation | None:
         """Hold a slot on the best worker (`shared.fleet.selector`), atomically; None when none can take it.
 
@@ -155,10 +156,11 @@ class Registry(Protocol):
         `avoid` are passed over, whatever is held there; such a slot is given back once there is another. With a
         `ceiling`, None as well while so many other calls, placed for the same `number`, hold slots. A call that
         `is_live` has lost its worker: it goes up to capacities, whatever the workers offer, and no ceiling is asked.
+        With a `bot`, only workers that can run it are looked at; one that lists no bots runs any.
 
         `in_turn` is for calls that have never had a slot: those who wait in line before this one (all of them, if it
-        has no place) count as if they had been given theirs, wherever their own numbers' ceilings let them. Who gets
-        a slot is out of the line.
+        has no place) count as if they had been given theirs, wherever their own numbers' ceilings let them and a
+        worker that this call could have runs their bots. Who gets a slot is out of the line.
 
         Nothing is placed for `settle_ms` after `since_ms`: workers are telling which calls live.
         """
@@ -183,9 +185,11 @@ class Registry(Protocol):
 
     # -- the line: callers who wait for a slot, in the order in which they came
     async def join_line(
-        self, call_id: str, since_ms: int, lease_ms: int, *, number: str = "", ceiling: int = 0
+        self, call_id: str, since_ms: int, lease_ms: int, *, number: str = "", ceiling: int = 0, bot: str = ""
     ) -> None:
         """Give the call a place that lasts for `lease_ms`; one that it has already, lapsed or not, is renewed.
+
+        It waits for a worker that can run its `bot` (empty: any worker).
 
         A place that has lapsed keeps nobody waiting. It is remembered for `LINE_KEPT_MS`, so that who comes back
         to it is where he was.

@@ -10,6 +10,7 @@ FLEET = f"{PREFIX}:{{fleet}}"
 
 WORKERS = f"{FLEET}:workers"  # hash: worker_id → its record, JSON
 CAPACITIES = f"{FLEET}:capacities"  # hash: worker_id → slots that it offers
+LISTING = f"{FLEET}:listing"  # set: worker_id; those whose records list the bots that they can run, and no others
 LEASES = f"{FLEET}:leases"  # zset: worker_id, when its lease ends
 SERVING = f"{FLEET}:serving"  # zset: worker_id, when its lease ends; those that take new calls
 HOLDERS = f"{FLEET}:holders"  # hash: call_id → worker_id of its slot
@@ -17,6 +18,7 @@ SLOTS_OF = f"{FLEET}:slots:"  # + worker_id; zset: call_id, when the slot ends
 NUMBER_OF = f"{FLEET}:number:"  # + number; zset: call_id, since when it counts for the number's ceiling
 LINE = f"{FLEET}:line"  # zset: call_id of a caller who waits for a slot, when it came
 PLACES = f"{FLEET}:places"  # hash: call_id → "until ceiling number": its place in line ends by itself, like a slot
+LINE_BOTS = f"{FLEET}:line_bots"  # hash: call_id of a caller who waits for a slot → the bot that it waits for
 CALLS = f"{FLEET}:calls"  # zset: call_id, when it was first heard of
 ORDERS = f"{FLEET}:orders"  # hash: worker_id → what it was asked to do, and which start of it
 RECONNECTS = f"{FLEET}:reconnects"  # string: the carrier was seen to bring a lost stream again

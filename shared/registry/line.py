@@ -12,12 +12,16 @@ from shared.registry.contract import LINE_KEPT_MS, Place
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """A caller who waits, and for what: a slot for a call of this number, which has at most so many (0: no limit)."""
+    """A caller who waits, and for what: a slot for this bot, for a call of this number.
+
+    The number has at most `ceiling` calls (0: no limit).
+    """
 
     since_ms: int
     until_ms: int
     number: str
     ceiling: int
+    bot: str = ""
 
 
 class Line:

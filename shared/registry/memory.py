@@ -136,12 +136,13 @@ class MemoryRegistry:
         ceiling: int = 0,
         is_live: bool = False,
         in_turn: bool = False,
+        bot: str = "",
     ) -> Reservation | None:
         self._check()
         now_ms, ceiling = self.now_ms(), -1 if is_live else ceiling
         ahead = self._line.ahead_of(call_id, now_ms) if in_turn else ()
         until_ms = now_ms + hold_ms
-        held = self._slots.reserve(call_id, now_ms, until_ms, avoid, number, ceiling, ahead, self.settle_ms)
+        held = self._slots.reserve(call_id, now_ms, until_ms, avoid, number, ceiling, ahead, self.settle_ms, bot)
         if held is None:
             return None
         self._line.leave(call_id)
@@ -166,10 +167,10 @@ class MemoryRegistry:
 
     # -- the line
     async def join_line(
-        self, call_id: str, since_ms: int, lease_ms: int, *, number: str = "", ceiling: int = 0
+        self, call_id: str, since_ms: int, lease_ms: int, *, number: str = "", ceiling: int = 0, bot: str = ""
     ) -> None:
         self._check()
-        self._line.join(call_id, Waiting(since_ms, self.now_ms() + lease_ms, number, ceiling))
+        self._line.join(call_id, Waiting(since_ms, self.now_ms() + lease_ms, number, ceiling, bot))
 
     async def keep_line(self, call_ids: Sequence[str], lease_ms: int) -> list[Place]:
         self._check()

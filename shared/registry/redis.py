@@ -121,7 +121,15 @@ class RedisRegistry:
         now_ms = self.now_ms()
         order, reconnects, slots = await self._run(
             self._scripts.heartbeat,
-            [*_FLEET, keys.HOLDERS, keys.slots(worker.worker_id), keys.ORDERS, keys.RECONNECTS, keys.SINCE],
+            [
+                *_FLEET,
+                keys.HOLDERS,
+                keys.slots(worker.worker_id),
+                keys.ORDERS,
+                keys.RECONNECTS,
+                keys.SINCE,
+                keys.LISTING,
+            ],
             worker.worker_id,
             encode_worker(worker),
             worker.offered,
@@ -131,6 +139,7 @@ class RedisRegistry:
             keys.FLEET_TTL_MS,
             now_ms - FORGOTTEN_AFTER_MS,
             keys.SLOTS_OF,
+            "0" if worker.bots is None else "1",
             *live_calls,
         )
         return Heard(frozenset(slots), decode_order(order, worker), bool(reconnects))
@@ -170,7 +179,7 @@ class RedisRegistry:
         return int(await self._ask(lambda: _as_awaitable(self._redis.get(keys.SINCE))) or 0)
 
     async def remove_worker(self, worker_id: str) -> None:
-        where = [*_FLEET, keys.HOLDERS, keys.slots(worker_id), keys.ORDERS]
+        where = [*_FLEET, keys.HOLDERS, keys.slots(worker_id), keys.ORDERS, keys.LISTING]
         await self._run(self._scripts.remove_worker, where, worker_id)
 
     async def record_death(self, note: DeathNote) -> None:
@@ -201,11 +210,12 @@ class RedisRegistry:
         ceiling: int = 0,
         is_live: bool = False,
         in_turn: bool = False,
+        bot: str = "",
     ) -> Reservation | None:
         now_ms = self.now_ms()
         held = await self._run(
             self._scripts.reserve,
-            [*_FLEET, keys.HOLDERS, *_LINE, keys.SINCE],
+            [*_FLEET, keys.HOLDERS, *_LINE, keys.SINCE, keys.LISTING],
             call_id,
             now_ms,
             now_ms + int(hold_ms),
@@ -216,6 +226,7 @@ class RedisRegistry:
             -1 if is_live else ceiling,
             "1" if in_turn else "0",
             self.settle_ms,
+            bot,
             *avoid,
         )
         if held is None:
@@ -257,12 +268,11 @@ class RedisRegistry:
 
     # -- the line
     async def join_line(
-        self, call_id: str, since_ms: int, lease_ms: int, *, number: str = "", ceiling: int = 0
+        self, call_id: str, since_ms: int, lease_ms: int, *, number: str = "", ceiling: int = 0, bot: str = ""
     ) -> None:
         until_ms = self.now_ms() + int(lease_ms)
-        await self._run(
-            self._scripts.join_line, _LINE, call_id, int(since_ms), until_ms, ceiling, number, keys.FLEET_TTL_MS
-        )
+        told = (call_id, int(since_ms), until_ms, ceiling, number, keys.FLEET_TTL_MS, bot)
+        await self._run(self._scripts.join_line, _LINE, *told)
 
     async def keep_line(self, call_ids: Sequence[str], lease_ms: int) -> list[Place]:
         now_ms = self.now_ms()
@@ -483,7 +493,7 @@ class RedisRegistry:
 
 
 _FLEET = (keys.WORKERS, keys.CAPACITIES, keys.LEASES, keys.SERVING)
-_LINE = (keys.LINE, keys.PLACES)
+_LINE = (keys.LINE, keys.PLACES, keys.LINE_BOTS)
 _BOTS = (keys.CONVICTIONS, keys.QUARANTINE)
 
 

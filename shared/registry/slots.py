@@ -76,11 +76,12 @@ class Slots:
         ceiling: int = 0,
         ahead: Sequence[Waiting] = (),
         settle_ms: int = 0,
+        bot: str = "",
     ) -> tuple[str, int] | None:
         """The worker and the end of the call's slot: the one it holds on a fresh worker, else the best one.
 
         A ceiling of -1 is a call that lives: it goes up to capacities. Those `ahead` in line count as if they had been
-        placed, wherever their own numbers' ceilings let them.
+        placed, wherever their own numbers' ceilings let them and a worker that this call could have runs their bots.
         """
         holder = self._holders.get(call_id)
         if holder in avoid:
@@ -92,14 +93,17 @@ class Slots:
         views = [view for view in self.views(now_ms) if view.record.worker_id not in avoid]
         if ceiling < 0:  # it lives
             views = [replace(view, record=replace(view.record, offers=None)) for view in views]
-        best = best_worker(views, now_ms)
+        able = [view for view in views if view.can_take(now_ms, bot)]
+        best = best_worker(able, now_ms)
         if best is None:
             return None
-        free = sum(view.record.offered - view.used for view in views if view.can_take(now_ms))
+        free = sum(view.record.offered - view.used for view in able)
         placed = {number: self._others_of(number, call_id, now_ms)}
         for other in ahead:
             if free == 0:
                 break
+            if not any(view.record.can_run(other.bot) for view in able):
+                continue
             if other.number not in placed:
                 placed[other.number] = self._others_of(other.number, call_id, now_ms)
             if not other.ceiling or placed[other.number] < other.ceiling:

@@ -112,6 +112,7 @@ def decode_worker(worker_id: str, stored: str) -> WorkerRecord:
         drift=whole("drift"),
         eta_s=whole_or_none("eta_s"),
         builds=_builds(given.get("builds")),
+        bots=_names(given.get("bots")),
     )
 
 
@@ -168,6 +169,11 @@ def as_known(names: type[Name], name: str, otherwise: Name) -> Name:
 
 def _builds(told: object) -> dict[str, str]:
     return {str(bot): str(build) for bot, build in told.items()} if isinstance(told, dict) else {}
+
+
+def _names(given: object) -> tuple[str, ...] | None:
+    """A list of names; None when it is none, and so says nothing."""
+    return tuple(str(name) for name in given) if isinstance(given, list) else None
 
 
 def _figures(stored: Mapping[str, str]) -> dict[str, float]:

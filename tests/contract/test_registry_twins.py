@@ -30,6 +30,8 @@ HOLD_MS = 12_000
 SETTLE_MS = 1_000
 CAPACITIES = {"w1": 1, "w2": 2, "w3": 2}
 WORKERS = st.sampled_from(list(CAPACITIES))
+BOTS = st.sampled_from(["", "m:sales", "m:support"])
+LISTED = st.sampled_from([None, None, (), ("m:sales",), ("m:sales", "m:support")])
 CALLS = st.sampled_from([f"c{n}" for n in range(6)])
 BOTS = st.sampled_from(["m:a", "m:b"])
 
@@ -72,9 +74,12 @@ class Twins(RuleBasedStateMachine):
         worker_id=WORKERS,
         state=st.sampled_from([*WorkerState, WorkerState.SERVING]),
         offers=st.none() | st.integers(0, 3),
+        bots=LISTED,
     )
-    def beat(self, worker_id: str, state: WorkerState, offers: int | None = None) -> None:
-        record = WorkerRecord(worker_id, "127.0.0.1:1", state, CAPACITIES[worker_id], offers=offers)
+    def beat(
+        self, worker_id: str, state: WorkerState, offers: int | None = None, bots: tuple[str, ...] | None = None
+    ) -> None:
+        record = WorkerRecord(worker_id, "127.0.0.1:1", state, CAPACITIES[worker_id], offers=offers, bots=bots)
         self.both("heartbeat", record, sorted(self.sessions[worker_id]), LEASE_MS)
 
     @rule(gateway_id=st.sampled_from(["g1", "g2", "g3"]))
@@ -104,11 +109,9 @@ class Twins(RuleBasedStateMachine):
         ceiling=st.sampled_from([0, 0, 1, 2]),
         is_live=st.booleans(),
         in_turn=st.booleans(),
+        bot=BOTS,
     )
-    def reserve(
-        self, call_id: str, times: int, avoid: set[str], number: str, ceiling: int, is_live: bool, in_turn: bool
-    ) -> None:
-        how = {"number": number, "ceiling": ceiling, "is_live": is_live, "in_turn": in_turn}
+    def reserve(self, call_id: str, times: int, avoid: set[str], **how: Any) -> None:
         for _ in range(times):
             self.both("reserve", call_id, HOLD_MS, avoid, **how)
 
@@ -121,9 +124,10 @@ class Twins(RuleBasedStateMachine):
         ago_ms=st.sampled_from([0, 0, 500]),
         number=st.sampled_from("xy"),
         ceiling=st.sampled_from([0, 1]),
+        bot=BOTS,
     )
-    def join_line(self, call_id: str, ago_ms: int, number: str, ceiling: int) -> None:
-        self.both("join_line", call_id, self.clock() - ago_ms, LEASE_MS, number=number, ceiling=ceiling)
+    def join_line(self, call_id: str, ago_ms: int, **what: Any) -> None:
+        self.both("join_line", call_id, self.clock() - ago_ms, LEASE_MS, **what)
 
     @rule(call_ids=st.sets(CALLS), lease_ms=st.sampled_from([0, LEASE_MS, LEASE_MS]))
     def keep_line(self, call_ids: set[str], lease_ms: int) -> None:
@@ -252,6 +256,7 @@ FLEETS = st.dictionaries(
         st.integers(0, 6),
         st.integers(0, 6),
         st.none() | st.integers(0, 6),
+        LISTED,
     ),
     max_size=8,
 )
@@ -266,27 +271,28 @@ def twins(redis_url: str) -> Iterator[tuple[asyncio.Runner, list[Registry], Cloc
         runner.run(redis.close())
 
 
-@given(fleet=FLEETS, silent=st.sets(st.integers(0, 7), max_size=3))
+@given(fleet=FLEETS, silent=st.sets(st.integers(0, 7), max_size=3), bot=BOTS)
 @settings(
     max_examples=120, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 def test_every_registry_chooses_as_the_selector_does(
     twins: tuple[asyncio.Runner, list[Registry], Clock],
     redis_url: str,
-    fleet: dict[str, tuple[WorkerState, int, int, int | None]],
+    fleet: dict[str, tuple[WorkerState, int, int, int | None, tuple[str, ...] | None]],
     silent: set[int],
+    bot: str,
 ) -> None:
     runner, registries, clock = twins
 
     async def choose(registry: Registry) -> tuple[str | None, str | None]:
         for view in await registry.workers():
             await registry.remove_worker(view.record.worker_id)
-        for n, (worker_id, (state, capacity, used, offers)) in enumerate(fleet.items()):
-            record = WorkerRecord(worker_id, "127.0.0.1:1", state, capacity, offers=offers)
+        for n, (worker_id, (state, capacity, used, offers, bots)) in enumerate(fleet.items()):
+            record = WorkerRecord(worker_id, "127.0.0.1:1", state, capacity, offers=offers, bots=bots)
             live = [f"{n}-{call}" for call in range(used)]
             await registry.heartbeat(record, live, 0 if n in silent else LEASE_MS)
-        best = best_worker(await registry.workers(), clock())
-        held = await registry.reserve("new", HOLD_MS)
+        best = best_worker(await registry.workers(), clock(), bot)
+        held = await registry.reserve("new", HOLD_MS, bot=bot)
         await registry.release("new")
         return best and best.record.worker_id, held and held.worker_id
 

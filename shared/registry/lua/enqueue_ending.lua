@@ -1,10 +1,11 @@
 -- A call has ended: its slot and its place in line are free, and it waits in the outbox, once, for housekeeping.
 -- Who waits in line is nudged.
--- KEYS  1 holders  2 outbox  3 calls  4 line  5 places
+-- KEYS  1 holders  2 outbox  3 calls  4 line  5 places  6 bots of those who wait
 -- ARGV  1 call_id  2 now_ms  3 ttl_ms  4 prefix of slots keys  5 channel of the nudge
 -- returns nothing
 redis.call('ZREM', KEYS[4], ARGV[1])
 redis.call('HDEL', KEYS[5], ARGV[1])
+redis.call('HDEL', KEYS[6], ARGV[1])
 local holder = redis.call('HGET', KEYS[1], ARGV[1])
 if holder then
   redis.call('ZREM', ARGV[4] .. holder, ARGV[1])

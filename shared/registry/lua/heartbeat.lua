@@ -2,9 +2,10 @@
 -- named keep their own end: a reservation waits for its stream, a call that is gone lapses. A call whose slot is
 -- held on another worker by now stays there.
 -- KEYS  1 workers  2 capacities  3 leases  4 serving  5 holders  6 slots of this worker
---       7 orders  8 reconnects  9 since
+--       7 orders  8 reconnects  9 since  10 workers that list their bots
 -- ARGV  1 worker_id  2 record (JSON)  3 slots that it offers  4 "1" when it takes new calls  5 now_ms  6 lease end (ms)
---       7 ttl_ms  8 slots that ended before this (ms) are forgotten  9 prefix of slots keys  10… live call ids
+--       7 ttl_ms  8 slots that ended before this (ms) are forgotten  9 prefix of slots keys  10 "1" when it lists its bots
+--       11… live call ids
 -- returns {its order or "", 1 when the carrier is known to reconnect else 0, calls with slots here that count}
 local me, now, lease_end, ttl, slots_of = ARGV[1], tonumber(ARGV[5]), ARGV[6], ARGV[7], ARGV[9]
 
@@ -18,7 +19,9 @@ else
   redis.call('ZREM', KEYS[4], me)
 end
 
-for i = 10, #ARGV do
+redis.call(ARGV[10] == '1' and 'SADD' or 'SREM', KEYS[10], me)
+
+for i = 11, #ARGV do
   local call = ARGV[i]
   local holder = redis.call('HGET', KEYS[5], call)
   local elsewhere = holder and holder ~= me and redis.call('ZSCORE', slots_of .. holder, call)

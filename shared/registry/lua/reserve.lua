@@ -1,15 +1,17 @@
 -- Hold a slot for a call: the one it holds on a fresh worker, else one on the best worker, in the order of
--- shared/fleet/selector.py (share of what is offered, calls, id). Workers to avoid are neither. With a ceiling, the call is
--- placed only if fewer other calls of its number hold slots. In turn, it is placed only if there is room for it when
--- all who wait in line before it have been placed. After a start without data nothing new is placed until the workers
+-- shared/fleet/selector.py (share of what is offered, calls, id). Workers to avoid are neither, and a worker that lists
+-- its bots is best only if the call's is among them. With a ceiling, the call is placed only if fewer other calls of its
+-- number hold slots. In turn, it is placed only if there is room for it when all who wait in line before it, for a bot
+-- that one of these workers runs, have been placed. After a start without data nothing new is placed until the workers
 -- have told of their calls.
--- KEYS  1 workers  2 capacities  3 leases  4 serving  5 holders  6 line  7 places  8 since
+-- KEYS  1 workers  2 capacities  3 leases  4 serving  5 holders  6 line  7 places  8 bots of those who wait  9 since
+--       10 workers that list their bots
 -- ARGV  1 call_id  2 now_ms  3 slot end (ms)  4 ttl_ms  5 prefix of slots keys  6 prefix of number keys  7 its number
 --       8 ceiling (0 = none; -1: the call lives, it goes up to capacities whatever is offered)  9 "1" = in turn
---       10 ms for which nothing is placed after `since`  11… workers to avoid
+--       10 ms for which nothing is placed after `since`  11 its bot or "" (any worker runs it)  12… workers to avoid
 -- returns {worker_id, record (JSON), slot end (ms)}, or nil when no worker can take it
 local call, now, slots_of, number_of = ARGV[1], tonumber(ARGV[2]), ARGV[5], ARGV[6]
-local number, ceiling = ARGV[7], tonumber(ARGV[8])
+local number, ceiling, bot = ARGV[7], tonumber(ARGV[8]), ARGV[11]
 
 -- Lua's own < on strings asks the server's locale; this one compares bytes
 local function before(a, b)
@@ -22,8 +24,14 @@ local function before(a, b)
   return #a < #b
 end
 
+local function leave_line()
+  redis.call('ZREM', KEYS[6], call)
+  redis.call('HDEL', KEYS[7], call)
+  redis.call('HDEL', KEYS[8], call)
+end
+
 local avoided = {}
-for i = 11, #ARGV do
+for i = 12, #ARGV do
   avoided[ARGV[i]] = true
 end
 
@@ -32,13 +40,12 @@ local held_until = holder and not avoided[holder] and redis.call('ZSCORE', slots
 if held_until and tonumber(held_until) > now then
   local lease = redis.call('ZSCORE', KEYS[3], holder)
   if lease and tonumber(lease) > now then
-    redis.call('ZREM', KEYS[6], call)
-    redis.call('HDEL', KEYS[7], call)
+    leave_line()
     return {holder, redis.call('HGET', KEYS[1], holder), held_until}
   end
 end
 
-local since = redis.call('GET', KEYS[8])
+local since = redis.call('GET', KEYS[9])
 if since and tonumber(since) <= now and now < tonumber(since) + tonumber(ARGV[10]) then
   return nil
 end
@@ -60,9 +67,29 @@ local function count_placed(whose)
   return count
 end
 
-local function capacity_of(worker)
+local function record_of(worker)
   local was_read, record = pcall(cjson.decode, redis.call('HGET', KEYS[1], worker) or '')
-  return was_read and type(record) == 'table' and tonumber(record.capacity) or 0
+  return was_read and type(record) == 'table' and record or {}
+end
+
+local function capacity_of(worker)
+  return tonumber(record_of(worker).capacity) or 0
+end
+
+-- the bots of those workers whose records list them; reading every record would double the time of this script
+local bots_of = {}
+for _, worker in ipairs(redis.call('SMEMBERS', KEYS[10])) do
+  local listed = record_of(worker).bots
+  if type(listed) == 'table' then
+    bots_of[worker] = {}
+    for _, name in ipairs(listed) do
+      bots_of[worker][name] = true
+    end
+  end
+end
+
+local function can_run(bots, asked)
+  return not bots or asked == '' or bots[asked] == true
 end
 
 local capacities = {}
@@ -71,12 +98,20 @@ for i = 1, #flat, 2 do
   capacities[flat[i]] = tonumber(flat[i + 1])
 end
 
+-- of those that can take it: the bots that they list, and whether one of them runs any
+local able, runs_any = {}, false
 local free, best, best_share, best_used = 0
 for _, worker in ipairs(redis.call('ZRANGEBYSCORE', KEYS[4], '(' .. ARGV[2], '+inf')) do
   local capacity = ceiling < 0 and capacity_of(worker) or capacities[worker] or 0
   local used = redis.call('ZCOUNT', slots_of .. worker, '(' .. ARGV[2], '+inf')
-  if used < capacity and not avoided[worker] then
+  local bots = bots_of[worker]
+  if used < capacity and not avoided[worker] and can_run(bots, bot) then
     free = free + capacity - used
+    if bots then
+      table.insert(able, bots)
+    else
+      runs_any = true
+    end
     local share = used / capacity
     if not best or share < best_share
       or (share == best_share and (used < best_used or (used == best_used and before(worker, best)))) then
@@ -88,6 +123,18 @@ if not best then
   return nil
 end
 
+local function is_run_by_able(asked)
+  if runs_any then
+    return true
+  end
+  for _, bots in ipairs(able) do
+    if can_run(bots, asked) then
+      return true
+    end
+  end
+  return false
+end
+
 -- those before this call in line, as if they had been placed
 local placed = {[number] = count_placed(number)}
 if ARGV[9] == '1' then
@@ -96,7 +143,7 @@ if ARGV[9] == '1' then
       break
     end
     local until_ms, most, whose = (redis.call('HGET', KEYS[7], other) or ''):match('^(%d+) (%d+) (.*)$')
-    if until_ms and tonumber(until_ms) > now then
+    if until_ms and tonumber(until_ms) > now and is_run_by_able(redis.call('HGET', KEYS[8], other) or '') then
       most = tonumber(most)
       placed[whose] = placed[whose] or count_placed(whose)
       if most == 0 or placed[whose] < most then
@@ -120,6 +167,5 @@ if ceiling > 0 then
   redis.call('ZADD', number_of .. number, 'NX', ARGV[2], call)
   redis.call('PEXPIRE', number_of .. number, ARGV[4])
 end
-redis.call('ZREM', KEYS[6], call)
-redis.call('HDEL', KEYS[7], call)
+leave_line()
 return {best, redis.call('HGET', KEYS[1], best), ARGV[3]}

@@ -61,6 +61,7 @@ class FakeWorker:
         self.streams: list[WorkerStream] = []
         self.refuse_with: int | None = None
         self.attaches = True
+        self.bots: tuple[str, ...] | None = None
         self.server: Server | None = None
 
     async def start(self, capacity: int, state: WorkerState) -> None:
@@ -69,7 +70,7 @@ class FakeWorker:
 
     async def beat(self, capacity: int, state: WorkerState = WorkerState.SERVING, lease_ms: int = LEASE_MS) -> None:
         assert self.server is not None
-        record = WorkerRecord(self.worker_id, f"127.0.0.1:{self.server.port}", state, capacity)
+        record = WorkerRecord(self.worker_id, f"127.0.0.1:{self.server.port}", state, capacity, bots=self.bots)
         await self.registry.heartbeat(record, [], lease_ms)
 
     async def take(self, websocket: WebSocket) -> None:
@@ -114,9 +115,14 @@ class House:
         return self.gateway.meter.value(name, **labels)
 
     async def start_worker(
-        self, worker_id: str = "w1", capacity: int = 10, state: WorkerState = WorkerState.SERVING
+        self,
+        worker_id: str = "w1",
+        capacity: int = 10,
+        state: WorkerState = WorkerState.SERVING,
+        bots: tuple[str, ...] | None = None,
     ) -> FakeWorker:
         worker = FakeWorker(self.registry, worker_id)
+        worker.bots = bots
         await worker.start(capacity, state)
         self.workers.append(worker)
         return worker

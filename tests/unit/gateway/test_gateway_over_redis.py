@@ -70,7 +70,7 @@ async def test_webhooks_are_answered_in_time_whatever_redis_does(open_house: Any
         house = await open_house(open_registry(redis.url), heartbeat_s=0.3, lease_s=1)
         worker = await house.start_worker("w1", capacity=4)
         await house.registry.gateway_heartbeat("another", 60_000)
-        await house.until(lambda: house.gateway.local._known.share == 2)
+        await house.until(lambda: house.gateway.local._known.share() == 2)
         match trouble:
             case "frozen":
                 redis.freeze()

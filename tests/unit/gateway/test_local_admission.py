@@ -1,6 +1,7 @@
 """Calls that come while the registry is away: this gateway's share of what was free, and what becomes of it."""
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -20,10 +21,10 @@ def view(
     return WorkerView(WorkerRecord(worker_id, "127.0.0.1:1", state, capacity), used, NOW + lease_ms)
 
 
-def give_all(known: LastKnown, number: str = "", ceiling: int = 0) -> list[str]:
+def give_all(known: LastKnown, number: str = "", ceiling: int = 0, bot: str = "") -> list[str]:
     """Workers in the order in which slots are given out, until there is none to give."""
     given: list[Given] = []
-    while (worker_id := choose(known, given, number, ceiling)) is not None:
+    while (worker_id := choose(known, given, number, ceiling, bot)) is not None:
         given.append(Given(worker_id, number, NOW, {}))
     return [one.worker_id for one in given]
 
@@ -48,6 +49,16 @@ def test_a_number_gets_its_share_of_its_ceiling() -> None:
     assert len(give_all(LastKnown((view("a", 9),), 2, NOW), "+91", ceiling=5)) == 2
 
 
+def test_a_bot_gets_its_share_of_the_workers_that_can_run_it() -> None:
+    """Two gateways would else give out what the only worker of a bot has, each of them."""
+    only_sales = replace(view("b", 6), record=replace(view("b", 6).record, bots=("m:sales",)))
+    known = LastKnown((view("a", 4), only_sales), 2, NOW)
+    assert give_all(known, bot="m:support") == ["a", "a"]
+    assert sorted(give_all(known, bot="m:sales")) == ["a", "a", "b", "b", "b"]
+    sold = [Given("b", "", NOW, {})] * 5
+    assert choose(known, sold, "", 0, "m:support") == "a", "what sales got elsewhere is none of its share"
+
+
 # -- over HTTP
 
 
@@ -57,7 +68,7 @@ def token_of(url: str) -> Any:
 
 async def go_away(house: Any) -> None:
     """The registry is away from now on, and the gateway has known the fleet."""
-    await house.until(lambda: house.gateway.local._known.share)
+    await house.until(lambda: house.gateway.local._known.share())
     await house.gateway.beat()
     house.registry.is_away = True
 
@@ -191,7 +202,7 @@ async def test_two_gateways_that_placed_the_same_call_leave_it_one_slot(open_hou
     await houses[0].start_worker("w1", capacity=1)
     await houses[0].start_worker("w2", capacity=1)
     for house in houses:
-        await house.until(lambda house=house: house.gateway.local._known.share == 1)
+        await house.until(lambda house=house: house.gateway.local._known.share() == 1)
     registry.is_away = True
     for house in houses:
         await house.answer("c-1")
@@ -209,7 +220,7 @@ async def test_a_registry_that_comes_back_empty_is_told_when_the_workers_have_to
     await quick.until(lambda: not quick.gateway.health.registry_away)
     await quick.gateway.beat()
     assert quick.gateway.local._given, "there is no worker to hold a slot yet"
-    assert quick.gateway.local._known.share == 2, "nor is it forgotten how many there were"
+    assert quick.gateway.local._known.share() == 2, "nor is it forgotten how many there were"
     await worker.beat(2)
     await quick.until(lambda: not quick.gateway.local._given)
     assert await quick.used_slots() == 1

@@ -59,6 +59,19 @@ def test_a_live_call_goes_back_to_its_session_whatever_its_worker_looks_like(
     assert decide(TOKEN, record(state), [holder, worker("w2")], NOW) == Route("w1", "10.0.0.1:1")
 
 
+@pytest.mark.parametrize("state", [CallState.RESERVED, CallState.ACTIVE])
+def test_a_call_whose_worker_cannot_run_its_bot_or_is_gone_goes_to_one_that_can(state: CallState) -> None:
+    unable, able = (
+        replace(view, record=replace(view.record, bots=bots))
+        for view, bots in ((worker("w2"), ("m:sales",)), (worker("w3", used=5), ("m:support",)))
+    )
+    call = replace(record(state, "w2" if state is CallState.RESERVED else "w1"), bot="m:support")
+    assert decide(TOKEN, call, [unable, able], NOW) == Route("w3", "10.0.0.1:3")
+    assert decide(TOKEN, call, [unable], NOW) == Refused(Refusal.UNAVAILABLE, "full")
+    token = replace(TOKEN, bot="m:support")
+    assert decide_without_registry(token, [unable, able], NOW) == Route("w3", "10.0.0.1:3")
+
+
 def test_attach_by_binds_the_first_attachment_only() -> None:
     late = TOKEN.attach_by_ms + 1
     refused = decide(TOKEN, record(CallState.RESERVED), [worker("w1", lease_ms=90_000)], late)
