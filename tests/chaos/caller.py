@@ -17,10 +17,12 @@ from uuid import uuid4
 from shared.carrier.call import place_call
 from shared.carrier.plan import Ask, CallPlan, HangUp, Knobs, Say, Step, Wait, WaitFor, WaitForBot
 from shared.carrier.report import CallOutcome, CallReport
-from tests.fakes.tones import BUSY, CALLERS, HOLD, NOBODY, STORY, STRANGER, caller_speech, heard_voices
+from tests.fakes.tones import APOLOGY, BUSY, CALLERS, HOLD, NOBODY, STORY, STRANGER, caller_speech, heard_voices
 
 ENOUGH_S = 0.2  # of a voice, whole windows of it only
 SPEECH_S = 0.9
+DEFAULT_NUMBER = "+918047000000"
+POISONOUS_S = 90  # a call that kills its workers is over by then
 QUIET_S = 0.4
 
 
@@ -29,6 +31,7 @@ class Verdict(StrEnum):
 
     COMPLETED = "completed"  # every question was answered rightly, and it ended as the caller wished
     REFUSED = "refused"  # by policy: a status, or the busy message
+    CONVICTED = "convicted"  # a poisonous one: an apology, and then it was over
     DROPPED = "dropped"  # anything else
 
 
@@ -50,6 +53,8 @@ class Manner:
     asks: int = 1  # how often it asks who it is, with a pause between
     asks_twice: bool = False  # the answer webhook is asked at both URLs beforehand
     may_be_lost: bool = False  # the scene cuts it off for good: a loss is no broken promise
+    dials: str = DEFAULT_NUMBER
+    is_poisonous: bool = False  # its bot kills its workers: the caller says nothing, and waits for what comes
 
 
 @dataclass
@@ -85,10 +90,11 @@ class Caller:
             hangup_url=urls.hangup,
             call_uuid=self.call_id,
             from_number=self.from_number,
-            steps=self._steps(),
+            to_number=self.manner.dials,
+            steps=() if self.manner.is_poisonous else self._steps(),
             knobs=self.manner.knobs,
             keep_audio=True,
-            max_s=150,
+            max_s=POISONOUS_S if self.manner.is_poisonous else 150,
         )
         self.report = await place_call(plan)
         self.has_ended = True
@@ -144,6 +150,8 @@ class Caller:
     def verdict(self) -> Verdict:
         if self.is_refused:
             return Verdict.REFUSED
+        if self.manner.is_poisonous:
+            return Verdict.CONVICTED if not self.why_dropped else Verdict.DROPPED
         return Verdict.DROPPED if self.why_dropped else Verdict.COMPLETED
 
     @property
@@ -158,6 +166,11 @@ class Caller:
     def why_dropped(self) -> str:
         """Why the call was no success; empty if it was one."""
         report = self.report
+        if self.manner.is_poisonous:
+            heard_s = self.voices.get(APOLOGY, 0)
+            if heard_s >= ENOUGH_S and report.ended_by == "bot":
+                return ""
+            return f"poisonous: {heard_s:g} s of the apology, ended by {report.ended_by or 'nobody'}"
         if report.outcome is not CallOutcome.COMPLETED:
             return "; ".join(report.errors) or f"ended by {report.ended_by or 'nobody'}"
         if not self.is_known and Knowledge.KNOWN not in self.heard:  # the first answer may be cut short by a fault

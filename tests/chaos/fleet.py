@@ -2,6 +2,7 @@
 whose environment differs. Knows which faults this checkout's fleet can take."""
 
 import asyncio
+import contextlib
 import dataclasses
 import json
 import os
@@ -9,6 +10,7 @@ import signal
 import sys
 import time
 import wave
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from typing import Any, Self
@@ -20,12 +22,13 @@ from shared.cli.fleet import LocalFleet
 from shared.cli.fleet.child import Child
 from shared.cli.fleet.environment import ROOT
 from shared.cli.fleet.plan import FleetPlan
+from shared.cli.up.keeping import keep_up
 from shared.settings.fleet import known_names
 from tests.chaos.redis_under_fire import RedisUnderFire, SentinelRedis
-from tests.fakes.tones import BUSY, HOLD, tone_of
+from tests.chaos.shapes import PLAIN, FleetShape
+from tests.fakes.tones import APOLOGY, BUSY, HOLD, tone_of
 
 WORD_S = 0.12  # the fake voice is quick of tongue: the suite has many calls to place
-CALLS_PER_WORKER = 8
 WEBHOOK_SECRET = "chaos-webhook-secret-4711"
 SKEWED = Path(__file__).with_name("skewed")
 
@@ -59,16 +62,17 @@ def known(settings: dict[str, str]) -> dict[str, str]:
 class ChaosFleet:
     """An async context manager around everything that a scene needs. `folder` keeps all logs."""
 
-    def __init__(self, path: str, folder: Path, *, workers: int = 2, has_sentinel: bool = False, gateways: int = 1):
+    def __init__(self, path: str, folder: Path, shape: FleetShape = PLAIN, *, gateways: int = 1):
         self.path = path
+        self.shape = shape
         self.folder = folder
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.redis: Any = SentinelRedis(folder) if has_sentinel else RedisUnderFire(folder)
+        self.redis: Any = SentinelRedis(folder) if shape.has_sentinel else RedisUnderFire(folder)
         self._stack = AsyncExitStack()
         self.http = httpx2.AsyncClient(timeout=2, trust_env=False)
         options: dict[str, Any] = {"media_path": path, "gateways": gateways, "watchdog": True}
         self.fleet = Fleet(
-            workers=workers,
+            workers=shape.workers,
             redis_url=self.redis.url,
             run_dir=folder,
             webhook_secret=WEBHOOK_SECRET,
@@ -99,9 +103,12 @@ class ChaosFleet:
     def _settings(self) -> dict[str, str]:
         """Defaults wherever a promise speaks of defaults."""
         return {
-            "SFVOPI_CALLS_PER_WORKER": str(CALLS_PER_WORKER),
+            "SFVOPI_CALLS_PER_WORKER": str(self.shape.calls_per_worker),
+            **self.shape.settings,
+            **({"SFVOPI_BOTS": str(self._write_bots())} if self.shape.bots else {}),
             **known(
                 {
+                    "SFVOPI_APOLOGY_WAV": str(write_tone(self.folder / "apology.wav", APOLOGY)),
                     "SFVOPI_OVERFLOW": "busy",
                     "SFVOPI_BUSY_WAV": str(write_tone(self.folder / "busy.wav", BUSY)),
                     "SFVOPI_HOLD_WAV": str(write_tone(self.folder / "hold.wav", HOLD)),
@@ -109,6 +116,11 @@ class ChaosFleet:
                 }
             ),
         }
+
+    def _write_bots(self) -> Path:
+        path = self.folder / "bots.toml"
+        path.write_text(self.shape.bots_file)
+        return path
 
     async def _start_providers(self) -> dict[str, str]:
         """In a process of their own: the callers' event loop has enough to do."""
@@ -167,6 +179,43 @@ class ChaosFleet:
             await self.start_again(*gone)
         return gone
 
+    @contextlib.asynccontextmanager
+    async def kept_up(self, say: Callable[[str], None]) -> AsyncIterator[None]:
+        """Workers that end are started again, as `sfvopi up` does."""
+        keeping = [asyncio.create_task(keep_up(self.fleet, name, say), name=name) for name in self.fleet.worker_names]
+        try:
+            yield
+        finally:
+            for task in keeping:
+                task.cancel()
+            await asyncio.gather(*keeping, return_exceptions=True)
+
+    @property
+    def starts(self) -> int:
+        """How often a worker was started. With all of them running, each start after their first was a death before."""
+        return sum(self.fleet.generation[name] for name in self.fleet.worker_names)
+
+    async def until_running(self) -> None:
+        """Until whoever keeps the workers up has started all that had ended."""
+        async with asyncio.timeout(60):
+            while not all(self.fleet.children[name].is_running for name in self.fleet.worker_names):
+                await asyncio.sleep(0.1)
+
+    async def until_serving(self, count: int) -> None:
+        """Until so many workers take calls."""
+        async with asyncio.timeout(60):
+            while sum(worker["state"] == "serving" and worker["fresh"] for worker in await self.running()) < count:
+                await asyncio.sleep(0.1)
+
+    async def until_whole(self) -> None:
+        """Until all workers take calls."""
+        await self.until_serving(self.shape.workers)
+
+    async def running(self) -> list[dict[str, Any]]:
+        """What the fleet says of those workers whose processes run now."""
+        alive = {self.fleet.worker_id(n) for n in self.fleet.worker_names if self.fleet.children[n].is_running}
+        return [worker for worker in await self.workers() if worker["worker_id"] in alive]
+
     @property
     def gateway_names(self) -> list[str]:
         return [name for name in self.fleet.children if name.startswith("gateway")]
@@ -178,6 +227,13 @@ class ChaosFleet:
         with suppress(CliFault):
             return {record["call_id"]: record for record in await self.fleet.api.calls(limit=200)}
         return {}
+
+    async def why_afresh(self, call_id: str) -> list[str]:
+        """Of a call's sessions that began anew, why each did."""
+        with suppress(CliFault):
+            timeline = (await self.fleet.api.call(call_id))["timeline"]
+            return [entry["data"]["why"] for entry in timeline if entry["event"] == "afresh"]
+        return []
 
     async def workers(self) -> list[dict[str, Any]]:
         with suppress(CliFault):

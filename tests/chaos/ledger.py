@@ -1,17 +1,19 @@
-"""The ledger: offered = completed + refused by policy + dropped, by scene and in all; what is promised of it. Pure.
+"""The ledger: offered = completed + refused by policy + convicted + dropped, by scene and in all. Pure.
 
 What was not measured is None: neither 0 nor kept.
 """
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from shared.sfvopi.closing import CloseCode
 from tests.chaos.caller import Caller, Verdict
 
 GAP_PROMISED_MS = 1500.0
 RESUMED_PROMISED = 0.99
+CANNOT_GO_ON = (CloseCode.INTERNAL, CloseCode.RESTART)
 
 
 @dataclass
@@ -29,6 +31,7 @@ class SceneResult:
     drift: int | None = None
     freed_s: float = 0.0
     seconds: float = 0.0
+    disagreements: list[str] = field(default_factory=list)  # of records and what their callers heard
     broken: list[str] = field(default_factory=list)  # promises of the scene's own that it broke
     notes: dict[str, Any] = field(default_factory=dict)
     is_skipped: str = ""
@@ -80,6 +83,7 @@ class SceneResult:
         self.freed_s = max(self.freed_s, other.freed_s)
         self.seconds = round(self.seconds + other.seconds, 1)
         self.broken += other.broken
+        self.disagreements += other.disagreements
         self.notes |= other.notes
 
     def to_dict(self) -> dict[str, Any]:
@@ -90,6 +94,7 @@ class SceneResult:
             "offered": self.offered,
             "completed": self.count(Verdict.COMPLETED),
             "refused": self.count(Verdict.REFUSED),
+            "convicted": self.count(Verdict.CONVICTED),
             "dropped": self.count(Verdict.DROPPED),
             "dropped_as_expected": self.count(Verdict.DROPPED) - len(self.unexpected_drops),
             "hit": len(self.hit),
@@ -104,9 +109,31 @@ class SceneResult:
             "slots_free_after_s": self.freed_s,
             "seconds": self.seconds,
             "broken": self.broken,
+            "disagreements": self.disagreements,
             **({"notes": self.notes} if self.notes else {}),
             "lost": [caller.to_dict() for caller in self.unexpected_drops],
         }
+
+
+def disagreement(caller: Caller, record: Mapping[str, Any]) -> str:
+    """What a call's record says against what its caller heard; empty if they agree. A call may not have ended yet."""
+    says, verdict = str(record.get("result") or ""), caller.verdict
+    allowed = {
+        Verdict.COMPLETED: {"", "completed"},
+        Verdict.REFUSED: {"", "refused"},
+        Verdict.CONVICTED: {"failed"},
+        Verdict.DROPPED: {"", "failed", "unanswered"} if is_cut_by_us(caller) else {says},
+    }[verdict]
+    is_right = says in allowed and (verdict is not Verdict.CONVICTED or record.get("reason") == "poisonous")
+    return (
+        "" if is_right else f"{caller.call_id}: {verdict} to its caller, {says}: {record.get('reason')} in its record"
+    )
+
+
+def is_cut_by_us(caller: Caller) -> bool:
+    """Whether the last that the carrier heard of us was that we cannot go on, or cannot begin."""
+    report = caller.report
+    return report.close_code in CANNOT_GO_ON or (report.upgrade_status or 0) >= 500
 
 
 def percentile(values: Iterable[float], percent: float) -> float | None:
@@ -155,6 +182,7 @@ def total(scenes: Sequence[SceneResult], logs_found: Sequence[str], reconnect_af
         "no_slot_leaked": figures["leaked_slots"] == 0 if played else None,
         "no_drift": figures["drift"] == 0 if played else None,
         "clean_logs": not logs_found if played else None,
+        "records_agree": not any(scene.disagreements for scene in played) if played else None,
         "scenes": not any(scene.broken for scene in played) if played else None,
     }
     return {

@@ -4,11 +4,12 @@ from collections.abc import Sequence
 
 from shared.settings.fleet import known_names
 from tests.chaos.fleet import can
-from tests.chaos.scenes import at_random, carriers, gateways, registry, strangers, workers
+from tests.chaos.scenes import at_random, carriers, gateways, poisonous, registry, strangers, workers
 from tests.chaos.scenes.scene import Scale, Scene
 
 SCENES: tuple[Scene, ...] = (
     *workers.SCENES,
+    *poisonous.SCENES,
     *gateways.SCENES,
     *registry.SCENES,
     *carriers.SCENES,

@@ -12,6 +12,7 @@ from tests.chaos.fleet import WEBHOOK_SECRET, ChaosFleet
 from tests.chaos.ledger import SceneResult, total
 from tests.chaos.programme import paths_of, scale_of, why_skipped
 from tests.chaos.scenes.scene import Scale, Scene
+from tests.chaos.shapes import SHAPES, FleetShape
 from tests.chaos.stage import Stage
 from tests.chaos.truth import Truth
 
@@ -46,8 +47,8 @@ class Run:
     async def play(self) -> dict[str, Any]:
         began = time.monotonic()
         for path in self._paths:
-            for has_sentinel in (False, True):
-                await self._play_on(path, has_sentinel)
+            for shape in SHAPES:
+                await self._play_on(path, shape)
         numbers = [caller.from_number for result in self.results for caller in result.callers]
         found = log_search.search(self._folder, self._secrets, numbers)
         figures = total(self.results, found, RECONNECT_AFTER_MS)
@@ -60,12 +61,12 @@ class Run:
             "scenes": [result.to_dict() for result in self.results],
         }
 
-    async def _play_on(self, path: str, has_sentinel: bool) -> None:
+    async def _play_on(self, path: str, shape: FleetShape) -> None:
         """All scenes of a path that share a fleet."""
         scenes = []
         for scene in self._scenes:
             paths = paths_of(scene, self._paths, is_quick=self._is_quick, is_chosen=self._is_chosen)
-            if scene.has_sentinel is not has_sentinel or path not in paths:
+            if scene.shape is not shape or path not in paths:
                 continue
             if why := why_skipped(scene, path):
                 self.results.append(SceneResult(scene.name, path, is_skipped=why))
@@ -73,13 +74,13 @@ class Run:
                 continue
             scenes.append(scene)
         while scenes:  # again with another fleet, should a scene leave one that nothing can be played on
-            name = f"{path}{'-sentinel' if has_sentinel else ''}-{len(scenes)}"
-            scenes = await self._play_all(scenes, path, self._folder / name, has_sentinel)
+            name = "-".join(filter(None, [path, shape.name, str(len(scenes))]))
+            scenes = await self._play_all(scenes, path, self._folder / name, shape)
 
-    async def _play_all(self, scenes: list[Scene], path: str, folder: Path, has_sentinel: bool) -> list[Scene]:
+    async def _play_all(self, scenes: list[Scene], path: str, folder: Path, shape: FleetShape) -> list[Scene]:
         """Play them; returns those that are left when the fleet broke."""
-        self._say(f"{path:8} starting a fleet{' with sentinel' if has_sentinel else ''}")
-        async with ChaosFleet(path, folder, has_sentinel=has_sentinel) as fleet:
+        self._say(f"{path:8} starting a fleet{f' ({shape.name})' if shape.name else ''}")
+        async with ChaosFleet(path, folder, shape) as fleet:
             self._secrets |= {
                 "a token secret": fleet.fleet.token_secret,
                 "an API token": fleet.fleet.api_token,

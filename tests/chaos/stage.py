@@ -18,7 +18,7 @@ from typing import Any
 
 from tests.chaos.caller import Caller, Manner
 from tests.chaos.fleet import ChaosFleet
-from tests.chaos.ledger import SceneResult
+from tests.chaos.ledger import SceneResult, disagreement
 from tests.chaos.truth import Truth
 from tests.fakes.tones import CALLERS
 
@@ -185,7 +185,14 @@ class Stage:
             self.note(started_again=healed)
         self.result.leaked_slots, self.result.freed_s = await self._truth.wait_for_slots(self.slots_free_within_s)
         self.result.drift = await self._truth.drift()
+        await self._compare_with_records()
         self.result.over_admitted = self._truth.take_over_admitted()
+
+    async def _compare_with_records(self) -> None:
+        """A record that was lost with Redis says nothing."""
+        records = await self.fleet.calls()
+        told = (disagreement(c, records[c.call_id]) for c in self.result.callers if c.call_id in records)
+        self.result.disagreements += filter(None, told)
 
 
 def now_ms() -> int:

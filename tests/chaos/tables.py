@@ -12,6 +12,7 @@ COLUMNS = {
     "offered": "offered",
     "completed": "completed",
     "refused": "refused",
+    "convicted": "convicted",
     "dropped": "dropped",
     "hit": "hit",
     "resumed": "resumed",
@@ -55,6 +56,8 @@ def show(report: dict[str, Any]) -> None:
     for row in report["scenes"]:
         for what in row["broken"]:
             console.print(f"broken: {row['scene']} ({row['path']}): {what}", style="red")
+        for what in row["disagreements"]:
+            console.print(f"disagrees: {row['scene']} ({row['path']}): {what}", style="red")
         if expected := row["dropped_as_expected"]:
             console.print(f"lost, as expected: {row['scene']} ({row['path']}): {expected} calls", style="yellow")
     for what in report["logs_found"]:

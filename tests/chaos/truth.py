@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx2
 
-from tests.chaos.fleet import CALLS_PER_WORKER, ChaosFleet
+from tests.chaos.fleet import ChaosFleet
 
 LOOK_EVERY_S = 0.1
 ASK_WORKERS_EVERY_S = 2.0
@@ -53,14 +53,14 @@ class Truth:
         if workers:  # while Redis is away, the workers that were known are still asked
             self._addresses = {worker["worker_id"]: worker["address"] for worker in workers}
         for worker in workers:
-            self._count(worker["used"] - worker.get("limit", CALLS_PER_WORKER))
+            self._count(worker["used"] - self._fleet.shape.calls_per_worker)
 
     async def _look_at(self, address: str) -> None:
         told = await self._ask(address, "readyz")
         if told is None:
             return
         self.samples += 1
-        limit = told.get("limit", CALLS_PER_WORKER)
+        limit = self._fleet.shape.calls_per_worker
         if told.get("calls", 0) > limit:  # those that are being wound up have given their slots back
             sessions = (await self._ask(address, "sessions") or {}).get("sessions", [])
             self._count(sum(not session["ending"] for session in sessions) - limit)

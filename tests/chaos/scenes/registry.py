@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 
 from tests.chaos.caller import Manner
 from tests.chaos.scenes.scene import Scale, Scene
+from tests.chaos.shapes import SENTINEL
 from tests.chaos.stage import Stage, now_ms
 
 COMES_BACK_S = 4.0  # heartbeats after it: what lives is known again
@@ -116,6 +117,6 @@ SCENES = [
         play=failed_over,
         calls=8,
         quick_paths=("relayed",),
-        has_sentinel=True,
+        shape=SENTINEL,
     ),
 ]

@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
+from tests.chaos.shapes import PLAIN, FleetShape
 from tests.chaos.stage import Stage
 
 BOTH = ("relayed", "direct")
@@ -21,7 +22,7 @@ class Scene:
     rounds: int = 1  # in a full run
     needs: tuple[str, ...] = ()  # options of the local fleet without which it cannot be played
     needs_settings: tuple[str, ...] = ()
-    has_sentinel: bool = False  # a fleet of its own
+    shape: FleetShape = PLAIN  # of the fleet that it is played on
     drops_allowed: bool = False
     counts_gap: bool = False
 

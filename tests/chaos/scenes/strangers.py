@@ -10,7 +10,6 @@ from websockets.exceptions import InvalidStatus, WebSocketException
 from shared.sfvopi.formats import PCMA_8K
 from shared.tokens import StreamToken, sign_token
 from tests.chaos.caller import Manner
-from tests.chaos.fleet import CALLS_PER_WORKER
 from tests.chaos.scenes.scene import Scale, Scene
 from tests.chaos.stage import Stage, now_ms
 
@@ -85,7 +84,7 @@ async def upgrade(url: str) -> str:
 
 async def burst(stage: Stage, scale: Scale) -> None:
     """More calls at once than the fleet has slots: as many as fit are placed, the others are refused by policy."""
-    capacity = CALLS_PER_WORKER * len(stage.fleet.fleet.worker_names)
+    capacity = stage.fleet.shape.calls_per_worker * len(stage.fleet.fleet.worker_names)
     async with stage.calls(capacity + OVER_CAPACITY, [Manner(tries=2)], over_s=0.5) as callers:
         used = (await stage.fleet.fleet_figures()).get("used", 0)
         stage.expect(used <= capacity, f"{used} slots taken of {capacity}")

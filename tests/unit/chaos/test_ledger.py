@@ -3,10 +3,13 @@
 import json
 from typing import Any
 
+import pytest
+
 from shared.carrier.report import CallOutcome, CallReport
-from tests.chaos.caller import Caller, Knowledge, Manner
-from tests.chaos.ledger import SceneResult, total
+from tests.chaos.caller import Caller, Knowledge, Manner, Verdict
+from tests.chaos.ledger import SceneResult, disagreement, total
 from tests.chaos.tables import markdown
+from tests.fakes.tones import APOLOGY
 
 BEGAN_MS = 1_800_000_000_000
 HIT_MS = BEGAN_MS + 5_000
@@ -31,6 +34,21 @@ def caller(
 def refused() -> Caller:
     one = Caller(4, "burst", "relayed", Manner(), lambda: True)
     one.report = CallReport(outcome=CallOutcome.REFUSED)
+    return one
+
+
+def convicted() -> Caller:
+    """Its bot killed its workers; it heard the apology."""
+    one = Caller(5, "poisonous", "relayed", Manner(is_poisonous=True), lambda: True)
+    one.report = CallReport(outcome=CallOutcome.COMPLETED, ended_by="bot", close_code=1000)
+    one.voices = {APOLOGY: 1.5}
+    return one
+
+
+def cut(code: int | None, **what: Any) -> Caller:
+    """Its stream was closed, or refused when it came again."""
+    one = Caller(6, "worker killed", "relayed", Manner(), lambda: True)
+    one.report = CallReport(outcome=CallOutcome.FAILED, ended_by="network", close_code=code, **what)
     return one
 
 
@@ -151,3 +169,37 @@ def test_the_table_for_documents_has_one_row_a_scene_and_one_for_all() -> None:
     assert len(lines) == 2 + 2 + 1
     assert len({line.count("|") for line in lines}) == 1
     assert lines[3].endswith("| 0 | 0 | – |")
+
+
+@pytest.mark.parametrize(
+    ("one", "result", "reason", "agrees"),
+    [
+        (caller(), "completed", "caller_hung_up", True),
+        (caller(), "", "", True),  # its hangup webhook was lost: it is still to be ended
+        (caller(), "failed", "worker_lost", False),
+        (refused(), "refused", "busy_message", True),
+        (refused(), "completed", "caller_hung_up", False),
+        (convicted(), "failed", "poisonous", True),
+        (convicted(), "failed", "worker_lost", False),
+        (convicted(), "", "", False),
+        (cut(1011), "completed", "caller_hung_up", False),
+        (cut(1011), "failed", "worker_lost", True),
+        (cut(None, upgrade_status=503), "completed", "caller_hung_up", False),
+        (cut(1006), "completed", "stream_closed", True),  # the network's doing
+    ],
+)
+def test_a_record_must_say_what_its_caller_heard(one: Caller, result: str, reason: str, agrees: bool) -> None:
+    told = disagreement(one, {"result": result, "reason": reason})
+    assert (not told) is agrees, told
+
+
+def test_a_poisonous_call_without_the_apology_is_dropped() -> None:
+    silent = convicted()
+    silent.voices = {}
+    assert silent.verdict is Verdict.DROPPED
+    assert report(scene(convicted(), caller()))["promises"]["ledger_balances"] is True
+
+
+def test_one_disagreement_is_a_promise_broken() -> None:
+    assert report(scene(caller()))["promises"]["records_agree"] is True
+    assert report(scene(caller(), disagreements=["c-1: …"]))["promises"]["records_agree"] is False
