@@ -6,6 +6,7 @@ This process is the watchdog and imports nothing heavy; what works is its child 
 import sys
 
 from shared.process.watchdog import guard
+from worker.death_note import tell
 
 if __name__ == "__main__":
-    sys.exit(guard("worker.process"))
+    sys.exit(guard("worker.process", tell))

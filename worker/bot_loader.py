@@ -52,7 +52,7 @@ def _import(name: str) -> Bot:
     install()  # before `from pipecat.runner.utils import create_transport` is run
     try:
         module = importlib.import_module(module_name)
-    except Exception as error:  # whatever a module does while it is imported
+    except (Exception, SystemExit, KeyboardInterrupt) as error:  # whatever a module does while it is imported
         if isinstance(error, ModuleNotFoundError) and error.name and module_name.startswith(error.name):
             raise BotNotFound(
                 f"no module {module_name!r} for the bot {name!r}: start the worker in its folder, or set PYTHONPATH"

@@ -1,20 +1,27 @@
 """`python -m worker`, the part that works: one worker process."""
 
 import asyncio
+import contextlib
 import os
 import sys
 from collections.abc import Coroutine
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from shared.fleet.death import DeathCause, DeathNote
 from shared.process.beats import Beats
+from shared.process.last_words import LastWords
 from shared.process.main import Program, process_id, run_process
 from shared.process.memory import RARELY, freeze_what_stays
 from shared.process.signals import Signals
-from shared.registry import open_registry
+from shared.registry import Registry, RegistryAway, open_registry
 from shared.settings import WorkerSettings
 from shared.telemetry.traces import open_tracer
+from worker.tasks import whose
 from worker.tls import new_event_loop
+
+if TYPE_CHECKING:
+    from worker.app import WorkerApp
 
 EXAMPLES = """\
 examples:
@@ -39,6 +46,7 @@ async def serve(settings: WorkerSettings, signals: Signals) -> None:
     registry = open_registry(settings.redis_url.get_secret_value(), settle_ms=settings.settle_ms)
     tracer = open_tracer(settings, "worker", process_id(settings.worker_id))
     app = WorkerApp(settings, registry, tracer=tracer)
+    last_words = _introduce(app, beats)
     beside: list[asyncio.Task[None]] = []
     try:
         starting = await _unless(signals.draining, app.start(when_prepared=partial(freeze_what_stays, RARELY)))
@@ -51,11 +59,38 @@ async def serve(settings: WorkerSettings, signals: Signals) -> None:
             await _unless(signals.cutting, app.hand_over())
     finally:
         await app.stop()
+        await _say_that_it_ended(app, registry)
         await registry.close()
         await tracer.close()
         for task in beside:
             task.cancel()
+        last_words.stop()
         beats.stop()
+
+
+def _introduce(app: "WorkerApp", beats: Beats) -> LastWords:
+    """Tell the watchdog who we are: when we are dead, it says of what in our place."""
+    last_words = LastWords(beats.say, whose)
+    if beats.has_watchdog:
+        last_words.listen()
+    settings, who = app.settings, app.describe()
+    beats.say(
+        {
+            "worker_id": who.worker_id,
+            "started_at_ms": who.started_at_ms,
+            "redis_url": settings.redis_url.get_secret_value(),
+            "memory_limit_mb": settings.memory_limit_mb,
+            "has_last_words": last_words.can_be_heard,
+        }
+    )
+    return last_words
+
+
+async def _say_that_it_ended(app: "WorkerApp", registry: Registry) -> None:
+    who = app.describe()
+    with contextlib.suppress(RegistryAway):
+        note = DeathNote(who.worker_id, who.started_at_ms, registry.now_ms(), DeathCause.ENDED)
+        await registry.record_death(note)
 
 
 async def _obey(order: Coroutine[Any, Any, None], signals: Signals) -> None:

@@ -58,7 +58,8 @@ async def rehearse(name: str, bot: Bot, plan: NumberPlan, span: Span = NO_SPAN) 
 
 async def _rehearse(name: str, bot: Bot, plan: NumberPlan, span: Span) -> Rehearsed:
     span.enter()
-    tasks = SessionTasks()
+    exits: list[BaseException] = []
+    tasks = SessionTasks(bot=name, has_exited=exits.append)
     tasks.enter()
     record = CallRecord(
         "rehearsal", bot=name, direction="INBOUND", codec=plan.format.codec, sample_rate=plan.format.sample_rate
@@ -68,7 +69,8 @@ async def _rehearse(name: str, bot: Bot, plan: NumberPlan, span: Span) -> Rehear
     stream.is_rehearsal = True
     running = asyncio.create_task(_run(bot, record, stream), name="rehearsal:bot")
     try:
-        return replace(await _look(name, stream, running), remarks=remarks_on(stream))
+        seen = replace(await _look(name, stream, running), remarks=remarks_on(stream))
+        return replace(seen, fault=f"it asked the process to exit: {exits[0]!r}") if exits else seen
     finally:
         await _end(stream, running)
         await tasks.end(0.5, CANCEL_S)
@@ -78,7 +80,7 @@ async def _run(bot: Bot, record: CallRecord, stream: CallStream) -> str:
     """The bot, to its end; what it raised, in one line."""
     try:
         await bot(runner_arguments(record, stream, rehearsal=True))
-    except Exception as error:  # whatever a bot raises: it is named in the log, by the caller
+    except (Exception, SystemExit, KeyboardInterrupt) as error:  # whatever it is: it is named in the log, by the caller
         return explain(error)
     return ""
 

@@ -35,6 +35,7 @@ SILENT_GRACE_S = 0.5  # for a peer that is silent, but not dead, to take our clo
 HANDLER_GRACE_S = 1.0  # for a bot's own on_client_disconnected
 TASKS_GRACE_S = 0.5  # for what a bot left running in good order
 PROMPT_GRACE_S = 3.0  # beyond the length of a recording
+EXIT_REMEDY = "a worker has many calls: end this one with EndWorkerFrame or pipeline.cancel()"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +64,7 @@ class Session:
         self._claim = claim
         self.stream = stream
         stream.on_misuse = self._misused
-        self.tasks = SessionTasks()
+        self.tasks = SessionTasks(record.call_id, record.bot, self._bot_has_exited)
         self.attached_at_ms = 0  # when the last stream was attached, by the registry's clock
         self.is_beginning_told = False
         self.is_relayed = False  # a gateway's leg holds the caller's socket, and can bring it elsewhere
@@ -86,6 +87,11 @@ class Session:
     def end(self, reason: Reason, detail: str = "") -> bool:
         """End the call for this reason, unless it ends already."""
         return self._ending.give(Ending(reason, detail))
+
+    def _bot_has_exited(self, error: BaseException) -> None:
+        """A task of the bot's asked the process to end: it is not the bot's, so the call ends in its place."""
+        self._log.error("the bot asked the process to exit", exc_info=error, remedy=EXIT_REMEDY)
+        self.end(Reason.BOT_ERROR, type(error).__name__)
 
     def hand_over(self, worker_id: str) -> None:
         """End here, so that the call goes on at this other worker, which has a slot for it."""
@@ -225,6 +231,8 @@ class Session:
         except Exception as error:  # the edge of the session: a bot may raise anything
             self._log.exception("the bot raised")
             self.end(Reason.BOT_ERROR, type(error).__name__)
+        except (SystemExit, KeyboardInterrupt) as error:
+            self._bot_has_exited(error)
         else:
             self._ending.give(self._ending_of_bot())
 

@@ -2,13 +2,13 @@
 
 A task factory remembers every task in the session whose context it was started in. What is shared by calls (a
 model, a pool, a connection kept open) must not die with the call that happened to start it: start it with
-`start_shared`.
+`start_shared`. And it knows for everything that runs in the loop, callbacks too, whose it is.
 """
 
 import asyncio
 import contextvars
 import weakref
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -17,9 +17,13 @@ _OWNER: contextvars.ContextVar["SessionTasks | None"] = contextvars.ContextVar("
 
 
 class SessionTasks:
-    """The tasks of one session."""
+    """The tasks of one session; `has_exited` is told what one of them ended with that would end the process."""
 
-    def __init__(self) -> None:
+    def __init__(
+        self, call_id: str = "", bot: str = "", has_exited: Callable[[BaseException], None] = lambda _: None
+    ) -> None:
+        self.whose = {"call_id": call_id, "bot": bot}
+        self._has_exited = has_exited
         self._tasks: weakref.WeakSet[asyncio.Task[Any]] = weakref.WeakSet()
 
     def enter(self) -> None:
@@ -28,6 +32,15 @@ class SessionTasks:
 
     def add(self, task: asyncio.Task[Any]) -> None:
         self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        error = task._exception  # `exception()` would make asyncio forget to log it
+        if error is not None and isinstance(error, SystemExit | KeyboardInterrupt):
+            self._has_exited(error)
+
+    def __contains__(self, task: object) -> bool:
+        return task in self._tasks
 
     def alive(self) -> list[asyncio.Task[Any]]:
         """Those that still run, but for the one that asks."""
@@ -45,6 +58,12 @@ class SessionTasks:
         if left:
             await asyncio.wait(left, timeout=cancel_s)
         return len(left)
+
+
+def whose() -> dict[str, str]:
+    """The session of the code that runs now, as `call_id` and `bot`; nothing if it is nobody's."""
+    owner = _OWNER.get()
+    return owner.whose if owner is not None else {}
 
 
 def install_task_factory(loop: asyncio.AbstractEventLoop) -> None:

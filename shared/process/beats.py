@@ -1,9 +1,11 @@
 """The beats of a process under a watchdog: its event loop says that it runs. The other side is `watchdog.py`."""
 
 import asyncio
+import json
 import os
 import signal
 import sys
+from typing import Any
 
 from shared.process.watchdog import BEATS_FD
 
@@ -12,7 +14,10 @@ PR_SET_PDEATHSIG = 1
 
 
 class Beats:
-    """The child's side of the pipe. Without a watchdog above us it does nothing."""
+    """The child's side of the pipe: JSON objects, one a line, of which each later field holds over an earlier one.
+
+    Without a watchdog above us it does nothing.
+    """
 
     def __init__(self) -> None:
         given, _, parent = os.environ.pop(BEATS_FD, "").partition(":")
@@ -22,20 +27,25 @@ class Beats:
             os.set_blocking(self._fd, False)
             _die_with(int(parent))
 
+    @property
+    def has_watchdog(self) -> bool:
+        return self._fd >= 0
+
     async def keep_beating(self, limit_s: float) -> None:
         """Until cancelled. From now on a loop that stands still for `limit_s` is deadly; 0: it is not."""
         while True:
-            self._say(limit_s)
+            self.say({"limit_s": limit_s})
             await asyncio.sleep(BEAT_S)
 
     def stop(self) -> None:
-        """What comes now may take its time: the end of the process."""
-        self._say(0)
+        """What comes now may take its time: the end of the process, in good order."""
+        self.say({"limit_s": 0, "memory_limit_mb": 0, "leaves": True})
 
-    def _say(self, limit_s: float) -> None:
+    def say(self, what: dict[str, Any]) -> None:
+        """Tell the watchdog, who reads it at once."""
         if self._fd >= 0:
             try:
-                os.write(self._fd, f"{limit_s:g}\n".encode())
+                os.write(self._fd, json.dumps(what).encode() + b"\n")
             except OSError:  # a parent that does not read, or is gone: not our loop's fault
                 return
 

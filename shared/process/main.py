@@ -50,7 +50,7 @@ def run_process(program: Program[T], arguments: Sequence[str] | None = None) -> 
             log = get_logger(__name__)
             log.warning(SHORT_TOKEN_KEY, setting="SFVOPI_TOKEN_SECRETS", remedy=TOKEN_KEY_REMEDY)
         with asyncio.Runner(loop_factory=program.new_event_loop) as runner:
-            runner.run(_until_told(program, settings))
+            _run(runner.get_loop(), _until_told(program, settings))
     except SettingsError as error:
         for line in str(error).splitlines():
             print(f"error: {line}", file=sys.stderr)
@@ -61,6 +61,22 @@ def run_process(program: Program[T], arguments: Sequence[str] | None = None) -> 
 def process_id(given: str = "") -> str:
     """The name of this process in the fleet and in logs: the one that its settings give, or host and pid."""
     return given or f"{socket.gethostname()}-{os.getpid()}"
+
+
+def _run(loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, None]) -> None:
+    """Run the loop until the work is done, whatever gets out of it before: the process ends when its own work has.
+
+    asyncio lets SystemExit and KeyboardInterrupt of any task or callback end the loop, and anyone may call `loop.stop`.
+    """
+    working = loop.create_task(work)
+    while not working.done():
+        try:
+            loop.run_until_complete(working)
+        except BaseException as error:
+            if working.done() or loop.is_closed():
+                raise
+            remedy = "the process goes on: it ends when it is told to (SIGTERM)"
+            get_logger(__name__).error("something asked the process to end", exc_info=error, remedy=remedy)
 
 
 async def _until_told(program: Program[T], settings: T) -> None:

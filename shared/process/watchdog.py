@@ -3,10 +3,11 @@
 Nothing outside notices soon enough: a stopped process keeps its sockets, and a caller's media keeps them alive. So the
 child's event loop beats on a pipe, and its parent (`guard`, the standard library only, some 10 MB) waits for the beats.
 Each beat says how long to wait for the next one; 0 means: do not. A child that says nothing, as during its start, is
-not under watch; with a limit of 0 this process only waits.
+not under watch. A child far beyond the memory that it may use is killed as well.
 
-The parent passes signals on, dies with nobody left behind (Linux), exits with the child's status, and, as the first
-process of a container, buries what other processes leave.
+Before it kills, the parent asks the child what its loop is in (`last_words.py` answers), and afterwards it tells
+how the child died. The parent passes signals on, dies with nobody left behind (Linux), exits with the child's status,
+and, as the first process of a container, buries what other processes leave.
 """
 
 import contextlib
@@ -16,16 +17,41 @@ import select
 import signal
 import sys
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
+
+from shared.fleet.death import DeathCause
+from shared.process.post_mortem import OutOfMemoryKills, cause_of, is_stopped, resident_mb
 
 BEATS_FD = "WATCHDOG_BEATS_FD"  # the pipe and our pid, in the child's environment: see `beats.py`
-KILLED = 70  # exit status: the child froze and was killed (EX_SOFTWARE)
+KILLED = 70  # exit status: the child froze, or took too much memory, and was killed (EX_SOFTWARE)
+FROZEN = "frozen: killed"  # the line in the log
 LOOK_S = 0.2
+ANSWER_S = 0.3  # for a child that is about to be killed, to say what it is in
+LEAVE_S = 5.0  # for a child that beat and has closed its pipe, to be gone
+MEMORY_EXCESS = 1.2  # of its limit: from nine tenths on it takes no new calls, which is the gentler way
+BUSY_S = 0.75  # a loop that has missed a beat is still in what made the memory grow
 PASSED_ON = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP)
 
 
-def guard(module: str) -> int:
-    """Run `python -m module` with our arguments under watch; returns the exit status for this process."""
+@dataclass(frozen=True)
+class Death:
+    """How the child died, and what it had told us: who it is, and what its loop was in (`call_id`, `bot`, `stack`)."""
+
+    cause: DeathCause
+    detail: str
+    told: dict[str, Any]
+    at: float  # time.time(); of a freeze, when it began
+    status: int  # for us to exit with
+
+
+def guard(module: str, tell: Callable[[Death], None] = lambda death: None) -> int:
+    """Run `python -m module` with our arguments under watch; returns the exit status for this process.
+
+    `tell` is called once, when the child is dead.
+    """
     beats, given = os.pipe()
     os.set_inheritable(given, True)
     argv = [sys.executable, "-m", module, *sys.argv[1:]]
@@ -35,8 +61,12 @@ def guard(module: str) -> int:
     for sig in PASSED_ON:
         signal.signal(sig, lambda number, _: _pass_on(child, number))
     signal.pthread_sigmask(signal.SIG_UNBLOCK, PASSED_ON)
-    status = _watch(child, beats)
-    return status if status >= 0 else 128 - status
+    death = _Watch(child, beats).until_death()
+    if death.cause is not DeathCause.ENDED and death.told.get("worker_id"):
+        named = {name: death.told.get(name) for name in ("call_id", "bot", "stack") if death.told.get(name)}
+        log("worker died", pid=child, cause=str(death.cause), detail=death.detail, **named)
+    tell(death)
+    return death.status
 
 
 def _pass_on(child: int, number: int) -> None:
@@ -44,34 +74,103 @@ def _pass_on(child: int, number: int) -> None:
         os.kill(child, number)
 
 
-def _watch(child: int, beats: int) -> int:
-    """Until the child has ended: its status (negative: the signal), or `KILLED`."""
-    limit_s, beaten_at = 0.0, time.monotonic()
-    while True:
-        looked_at = time.monotonic()
-        has_beaten = bool(select.select([beats], [], [], LOOK_S)[0])
-        if (status := _ended(child)) is not None:
-            return status
-        now = time.monotonic()
-        if has_beaten:
-            limit_s, beaten_at = _limit(os.read(beats, 4096), limit_s), now
-            if limit_s < 0:  # the pipe is closed: it is about to end
-                return _wait(child)
-        elif now - looked_at > 1:
-            beaten_at = now  # the machine stood still, and we with it: no fault of the child's
-        elif limit_s and now - beaten_at > limit_s:
-            _log("frozen: killed", pid=child, silent_s=round(now - beaten_at, 1))
-            os.kill(child, signal.SIGKILL)
-            _wait(child)
-            return KILLED
+class _Watch:
+    """One child: what it told, when its loop beat last."""
 
+    def __init__(self, child: int, beats: int) -> None:
+        self._child = child
+        self._beats = beats
+        self._told: dict[str, Any] = {}
+        self._unread = b""
+        self._is_closed = False
+        self._heard_at = time.monotonic()
+        self._memory = OutOfMemoryKills()
+        self._beyond_since: float | None = None  # its memory
 
-def _limit(said: bytes, before_s: float) -> float:
-    """What the last whole beat says; -1 when the pipe was closed."""
-    lines = said.decode(errors="replace").split("\n")[:-1]
-    if not said:
-        return -1.0
-    return float(lines[-1]) if lines else before_s
+    def until_death(self) -> Death:
+        while True:
+            looked_at = time.monotonic()
+            has_told = self._listen(LOOK_S)
+            self._memory.look()
+            if (status := _ended(self._child)) is not None:
+                return self._died(status)
+            now = time.monotonic()
+            if not has_told and now - looked_at > 1:
+                self._heard_at = now  # the machine stood still, and we with it: no fault of the child's
+            elif (death := self._judge(now - self._heard_at)) is not None:
+                return death
+
+    def _judge(self, silent_s: float) -> Death | None:
+        """Kill a child that must not go on."""
+        limit_s = float(self._told.get("limit_s", 0))
+        if self._is_closed and limit_s and silent_s > max(LEAVE_S, limit_s):
+            return self._kill("closed: killed", DeathCause.CRASHED, "it closed its pipe, and did not end")
+        if not self._is_closed and limit_s and silent_s > limit_s:
+            return self._freeze(silent_s)
+        return self._judge_memory(silent_s)
+
+    def _judge_memory(self, silent_s: float) -> Death | None:
+        """Beyond its limit, killed with its next beat, or named when none comes: its loop is in one thing."""
+        limit_mb = float(self._told.get("memory_limit_mb", 0))
+        used_mb = resident_mb(self._child) if limit_mb else 0.0
+        if used_mb <= MEMORY_EXCESS * limit_mb:
+            self._beyond_since = None
+            return None
+        if self._beyond_since is None:
+            self._beyond_since = time.monotonic()
+        if silent_s > BUSY_S:
+            self._ask()
+        elif self._heard_at <= self._beyond_since:
+            return None
+        return self._kill("too much memory: killed", DeathCause.MEMORY, f"{used_mb:.0f} MB of {limit_mb:.0f}")
+
+    def _freeze(self, silent_s: float) -> Death | None:
+        if is_stopped(self._child):
+            return self._kill(FROZEN, DeathCause.OUTSIDE, f"stopped for {silent_s:.1f} s", silent_s)
+        self._ask()
+        stack = self._told.get("stack") or [""]
+        where = f" in {stack[-1]}" if stack[-1] else ""
+        return self._kill(FROZEN, DeathCause.FROZEN, f"stood still for {silent_s:.1f} s{where}", silent_s)
+
+    def _ask(self) -> None:
+        """Have the child say which session its loop is in. It does not live on after that."""
+        if self._told.get("has_last_words"):
+            os.kill(self._child, signal.SIGABRT)
+            until = time.monotonic() + ANSWER_S
+            while "call_id" not in self._told and (left_s := until - time.monotonic()) > 0:
+                self._listen(left_s)
+            self._listen(0.02)  # the stack comes behind the name
+
+    def _kill(self, event: str, cause: DeathCause, detail: str, since_s: float = 0.0) -> Death:
+        log(event, pid=self._child, silent_s=round(since_s, 1), detail=detail)
+        os.kill(self._child, signal.SIGKILL)
+        os.waitpid(self._child, 0)
+        return Death(cause, detail, self._told, time.time() - since_s, KILLED)
+
+    def _died(self, status: int) -> Death:
+        while self._listen(0):  # its last words
+            pass
+        self._memory.look()
+        cause, detail = cause_of(status, self._told, self._memory.was_recent)
+        return Death(cause, detail, self._told, time.time(), status if status >= 0 else 128 - status)
+
+    def _listen(self, seconds: float) -> bool:
+        """Take in what it tells within this time; whether it did."""
+        if self._is_closed:
+            time.sleep(seconds)
+            return False
+        if not select.select([self._beats], [], [], seconds)[0]:
+            return False
+        told = os.read(self._beats, 65536)
+        if not told:
+            self._is_closed = True
+            return False
+        *lines, self._unread = (self._unread + told).split(b"\n")
+        for line in lines:
+            with contextlib.suppress(ValueError):
+                self._told.update(json.loads(line))
+        self._heard_at = time.monotonic()
+        return True
 
 
 def _ended(child: int) -> int | None:
@@ -84,11 +183,8 @@ def _ended(child: int) -> int | None:
             return os.waitstatus_to_exitcode(status)
 
 
-def _wait(child: int) -> int:
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-
-
-def _log(event: str, **data: object) -> None:
+def log(event: str, **data: object) -> None:
+    """A line of the watchdog's own, as the child's look: it has no logger."""
     at = datetime.now(UTC).isoformat().replace("+00:00", "Z")
     print(json.dumps({**data, "level": "error", "timestamp": at, "event": event, "component": "watchdog"}), flush=True)
 

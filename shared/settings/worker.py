@@ -50,8 +50,8 @@ class WorkerSettings(FleetSettings):
         0,
         ge=0,
         validation_alias=env("SFVOPI_MEMORY_LIMIT_MB"),
-        description="Of this process. A worker offers nothing when less than a tenth of it is left (at most 512 MB). "
-        "0: the limit of its container, else the machine's memory.",
+        description="Of this process. A worker offers nothing when less than a tenth of it is left (at most 512 MB), "
+        "and is killed at 1.2 times of it. 0: the limit of its container, else the machine's memory.",
     )
     carrier_reconnects: str = Field(
         "auto",
