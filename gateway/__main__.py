@@ -12,7 +12,7 @@ from shared.telemetry.traces import open_tracer
 
 EXAMPLES = """\
 examples:
-  PUBLIC_WSS_URL=wss://bots.example.com/ws SFVOPI_TOKEN_SECRETS=$(openssl rand -hex 32) python -m gateway
+  PUBLIC_WSS_URL=ws://127.0.0.1:3000/ws SFVOPI_TOKEN_SECRETS=$(openssl rand -hex 32) python -m gateway
   SFVOPI_WEBHOOK_SECRETS_FILE=/run/secrets/webhook python -m gateway     # every setting also as NAME_FILE
   kill -TERM PID      finish the calls that are relayed, then exit; twice: exit now
   kill -USR1 PID      every task into the log

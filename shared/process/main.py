@@ -13,7 +13,6 @@ import uvloop
 
 from shared.process.signals import Signals
 from shared.settings import FleetSettings, SettingsError
-from shared.settings.fleet import SHORT_TOKEN_KEY, TOKEN_KEY_REMEDY
 from shared.telemetry.logs import get_logger, set_up_logs
 from shared.version import VERSION
 
@@ -46,9 +45,8 @@ def run_process(program: Program[T], arguments: Sequence[str] | None = None) -> 
     try:
         settings = program.settings.read()
         set_up_logs(program.name, process_id(program.given_id(settings)), settings.log_level)
-        if settings.has_short_token_key:
-            log = get_logger(__name__)
-            log.warning(SHORT_TOKEN_KEY, setting="SFVOPI_TOKEN_SECRETS", remedy=TOKEN_KEY_REMEDY)
+        for weakness in settings.weaknesses:
+            get_logger(__name__).warning(weakness.what, setting=weakness.setting, remedy=weakness.remedy)
         with asyncio.Runner(loop_factory=program.new_event_loop) as runner:
             _run(runner.get_loop(), _until_told(program, settings))
     except SettingsError as error:

@@ -8,7 +8,7 @@ import difflib
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, NamedTuple, Self, TypeVar
 
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic.fields import FieldInfo
@@ -29,11 +29,22 @@ LOCAL_REDIS = SecretStr("redis://127.0.0.1:6379/0")
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 MOST_PORTS = 65535
 LONGEST_HOLD_S = 540  # housekeeping takes a call for forgotten that has no worker for ten minutes
-SHORTEST_TOKEN_KEY = 16  # characters; a shorter one is warned of
-SHORT_TOKEN_KEY = (
-    f"a key of fewer than {SHORTEST_TOKEN_KEY} characters can be found by trying: whoever has it can attach streams"
+SHORTEST_KEY = 16  # characters; a shorter one is warned of
+
+
+class Weakness(NamedTuple):
+    """A setting that can be used, and should not be: said at each start, and by the doctor."""
+
+    setting: str
+    what: str
+    remedy: str
+
+
+SHORT_TOKEN_KEY = Weakness(
+    "SFVOPI_TOKEN_SECRETS",
+    f"a key of fewer than {SHORTEST_KEY} characters can be found by trying: whoever has it can attach streams",
+    "make one with `openssl rand -hex 32`, the same on all gateways and workers",
 )
-TOKEN_KEY_REMEDY = "make one with `openssl rand -hex 32`, the same on all gateways and workers"  # noqa: S105
 
 
 class SettingsError(Exception):
@@ -59,7 +70,10 @@ class SecretFiles(PydanticBaseSettingsSource):
             return None, field_name, False
         if self._environment.get(name):
             raise SettingsError(f"{name} and {name}_FILE are both set; keep one of them")
-        return read_file(f"{name}_FILE", Path(path)).strip(), field_name, False
+        given = read_file(f"{name}_FILE", Path(path)).strip()
+        if not given and name.startswith("SFVOPI_"):  # a provider's key may be left empty: the provider is not used
+            raise SettingsError(f"{name}_FILE: {path} is empty; write the value into it, or leave {name}_FILE out")
+        return given, field_name, False
 
     def __call__(self) -> dict[str, Any]:
         values = {}
@@ -323,9 +337,9 @@ class FleetSettings(BaseSettings):
         return split(self.token_secrets)
 
     @property
-    def has_short_token_key(self) -> bool:
-        """Whether one of them could be found by trying."""
-        return any(len(key) < SHORTEST_TOKEN_KEY for key in self.token_keys)
+    def weaknesses(self) -> list[Weakness]:
+        """What can be used, and should not be."""
+        return [SHORT_TOKEN_KEY] if any(len(key) < SHORTEST_KEY for key in self.token_keys) else []
 
     @classmethod
     def read(cls: type[T], **given: Any) -> T:

@@ -10,8 +10,18 @@ from urllib.parse import urlsplit
 from pydantic import Field, SecretStr, field_validator, model_validator
 
 from shared.networks import Network, parse_networks
-from shared.settings.fleet import MOST_PORTS, FleetSettings, env, split
+from shared.settings.fleet import MOST_PORTS, SHORTEST_KEY, FleetSettings, Weakness, env, split
 
+OPEN_WEBHOOKS = Weakness(
+    "SFVOPI_OPEN_WEBHOOKS",
+    "webhooks are open: anybody who finds the address can use the bots' time and end calls",
+    "set SFVOPI_WEBHOOK_SECRETS, unless something in front lets nobody but the carrier in",
+)
+SHORT_WEBHOOK_KEY = Weakness(
+    "SFVOPI_WEBHOOK_SECRETS",
+    f"a secret of fewer than {SHORTEST_KEY} characters can be found by trying: whoever has it can use the bots' time",
+    "make one with `openssl rand -hex 32`, and register its URLs before the old one goes",
+)
 _PATH_SEGMENT = re.compile(r"[A-Za-z0-9._~-]+")
 
 
@@ -43,7 +53,14 @@ class GatewaySettings(FleetSettings):
     webhook_secrets: SecretStr = Field(
         SecretStr(""),
         validation_alias=env("SFVOPI_WEBHOOK_SECRETS"),
-        description="One or two, comma separated: only /webhook/<secret>/… answers then.",
+        description="One or two, comma separated, 16 characters or more each: only /webhook/<secret>/… answers then. "
+        "Must be set unless PUBLIC_WSS_URL is on loopback.",
+    )
+    open_webhooks: bool = Field(
+        False,
+        validation_alias=env("SFVOPI_OPEN_WEBHOOKS"),
+        description="on: serve without SFVOPI_WEBHOOK_SECRETS. Then anybody who finds the address can use the bots' "
+        "time and end calls; set it only where something in front lets nobody but the carrier in. Each start warns.",
     )
     busy_wav: Path | None = Field(
         None,
@@ -116,6 +133,15 @@ class GatewaySettings(FleetSettings):
     def webhook_keys(self) -> list[str]:
         return split(self.webhook_secrets)
 
+    @property
+    def weaknesses(self) -> list[Weakness]:
+        found = super().weaknesses
+        if not self.webhook_keys and not is_loopback(urlsplit(self.public_wss_url).hostname):
+            found.append(OPEN_WEBHOOKS)
+        if any(len(key) < SHORTEST_KEY for key in self.webhook_keys):
+            found.append(SHORT_WEBHOOK_KEY)
+        return found
+
     @model_validator(mode="after")
     def _carrier_can_reach_us(self) -> Self:
         if not self.public_wss_url:
@@ -135,6 +161,12 @@ class GatewaySettings(FleetSettings):
             raise ValueError(
                 "SFVOPI_TOKEN_SECRETS is not set: make one with `openssl rand -hex 32` and give the same to "
                 "all gateways and workers"
+            )
+        if not (self.webhook_keys or self.open_webhooks or is_loopback(url.hostname)):
+            raise ValueError(
+                "SFVOPI_WEBHOOK_SECRETS is not set: anybody who finds the address could use the bots' time and end "
+                "calls. Make one with `openssl rand -hex 32`, and register …/webhook/<secret>/answer with SFVoPI; "
+                "SFVOPI_OPEN_WEBHOOKS=on serves without one"
             )
         if len(self.webhook_keys) > 2:
             raise ValueError("SFVOPI_WEBHOOK_SECRETS takes at most two: the new one and the old one")

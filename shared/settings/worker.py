@@ -6,7 +6,7 @@ from typing import Self
 from pydantic import Field, SecretStr, field_validator, model_validator
 
 from shared.networks import parse_ip_and_port
-from shared.settings.fleet import MOST_PORTS, SHORTEST_TOKEN_KEY, FleetSettings, env, split
+from shared.settings.fleet import MOST_PORTS, SHORTEST_KEY, FleetSettings, env, split
 
 
 class WorkerSettings(FleetSettings):
@@ -187,8 +187,8 @@ class WorkerSettings(FleetSettings):
     @field_validator("checkpoint_keys")
     @classmethod
     def _cannot_be_found_by_trying(cls, given: SecretStr) -> SecretStr:
-        if any(len(key) < SHORTEST_TOKEN_KEY for key in split(given)):
-            raise ValueError(f"a key has {SHORTEST_TOKEN_KEY} characters or more: make one with `openssl rand -hex 32`")
+        if any(len(key) < SHORTEST_KEY for key in split(given)):
+            raise ValueError(f"a key has {SHORTEST_KEY} characters or more: make one with `openssl rand -hex 32`")
         return given
 
     @field_validator("address")

@@ -6,11 +6,12 @@ from typing import TypeVar
 from shared.cli.doctor.check import Check, fail, ok, warn
 from shared.cli.fleet.environment import is_given
 from shared.settings import FleetSettings, GatewaySettings, HousekeepingSettings, SettingsError, WorkerSettings
-from shared.settings.fleet import SHORT_TOKEN_KEY, TOKEN_KEY_REMEDY
+from shared.settings.fleet import Weakness
 
 STAND_INS = {  # field: variable, value
     "public_wss_url": ("PUBLIC_WSS_URL", "wss://stand-in.example/ws"),
     "token_secrets": ("SFVOPI_TOKEN_SECRETS", "a stand-in for a key"),  # nothing is signed with it
+    "webhook_secrets": ("SFVOPI_WEBHOOK_SECRETS", "a-stand-in-for-a-secret"),
 }
 MISSING = {
     "PUBLIC_WSS_URL": "set it to the gateway's address as SFVoPI reaches it, such as wss://bots.example.com/ws",
@@ -30,21 +31,21 @@ def check_settings(given: Given) -> Iterator[Check]:
     for name, remedy in MISSING.items():
         if not is_given(name, given):
             yield warn(name, "not set; `sfvopi up` makes its own", remedy)
-    has_short_key = False
+    weaknesses: dict[Weakness, None] = {}
     for process, model in PROCESSES.items():
         try:
-            has_short_key |= read_with_stand_ins(model, given).has_short_token_key
+            weaknesses |= dict.fromkeys(read_with_stand_ins(model, given).weaknesses)
         except SettingsError as error:
             for line in str(error).splitlines():
                 yield fail(f"{process} settings", line, "`sfvopi settings` lists every setting with its meaning")
         else:
             yield ok(f"{process} settings", "read and consistent")
-    if has_short_key:
-        yield warn("SFVOPI_TOKEN_SECRETS", SHORT_TOKEN_KEY, TOKEN_KEY_REMEDY)
+    for weakness in weaknesses:
+        yield warn(*weakness)
     if not is_given("SFVOPI_WEBHOOK_SECRETS", given):
         yield warn(
             "SFVOPI_WEBHOOK_SECRETS",
-            "not set: whoever finds the webhook URLs can use them (`sfvopi up` makes its own)",
+            "not set: a gateway at a public address does not start without (`sfvopi up` makes its own)",
             "`openssl rand -hex 16`, and register …/webhook/<secret>/answer with SFVoPI",
         )
 

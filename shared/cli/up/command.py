@@ -71,7 +71,8 @@ def _plan(given: Mapping[str, str], port: int, workers: int, gateways: int, publ
     """The fleet, with what is given taken over and the rest made up. Raises what is wrong with the settings."""
     wss_url = public_url or given.get("PUBLIC_WSS_URL", "") or f"ws://127.0.0.1:{port}/ws"
     made_up = {} if is_given("SFVOPI_TOKEN_SECRETS", given) else {"token_secrets": "made up below"}
-    settings = GatewaySettings.read(public_wss_url=wss_url, **made_up)
+    kept = {} if is_given("SFVOPI_WEBHOOK_SECRETS", given) else {"webhook_secrets": _kept_secret()}
+    settings = GatewaySettings.read(public_wss_url=wss_url, **made_up, **kept)
     worker = WorkerSettings.read(**made_up)
     if workers > 1 and (worker.port or worker.address):
         say("SFVOPI_WORKER_PORT and SFVOPI_WORKER_ADDRESS fit one worker only: each of these takes a port of its own")
@@ -98,7 +99,7 @@ def _plan(given: Mapping[str, str], port: int, workers: int, gateways: int, publ
         housekeeping_port=housekeeping.port,
         public_wss_url=wss_url,
         redis_url=settings.redis_url.get_secret_value() if is_given("REDIS_URL", given) else "",
-        webhook_secret=settings.webhook_keys[0] if settings.webhook_keys else _kept_secret(),
+        webhook_secret=settings.webhook_keys[0],
         api_token=token,
         keep_settings=True,
         run_dir=logs,

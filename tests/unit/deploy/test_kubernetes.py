@@ -224,7 +224,7 @@ def test_every_process_of_ours_can_be_started_with_what_it_is_given(
             assert {n for n in given if n.startswith("SFVOPI_")} <= known_names()
             assert given["SFVOPI_BOTS"].startswith(mount_of(container, "bots") + "/")
             given["SFVOPI_BOTS"] = str(FOLDER / "base" / "bots.toml")
-            given.setdefault("PUBLIC_WSS_URL", "wss://bots.example.com/ws")
+            given.setdefault("PUBLIC_WSS_URL", "ws://127.0.0.1:3000/ws")  # an overlay has it, and the secrets
             with monkeypatch.context() as patched:
                 for variable, value in given.items():
                     patched.setenv(variable, value)
@@ -437,7 +437,7 @@ def before_the_signal_s(pod: Document) -> float:
 def paths_at(name: str, port: int) -> set[str]:
     """Paths that the process of this name serves at this port."""
     if name == "sfvopi-gateway":
-        settings = GatewaySettings(public_wss_url="wss://host/ws", token_secrets="a-key-of-some-length")
+        settings = GatewaySettings(public_wss_url="ws://localhost/ws", token_secrets="a-key-of-some-length")
         gateway = build(settings, MemoryRegistry())
         app = {3000: gateway.public, 9000: gateway.internal}[port]
     elif name == "sfvopi-worker":

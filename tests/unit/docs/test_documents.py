@@ -133,7 +133,9 @@ def test_the_readme_can_be_read_at_one_sitting() -> None:
 
 
 def test_the_example_of_settings_can_be_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    lines = (ROOT / ".env.example").read_text().replace("SFVOPI_TOKEN_SECRETS=", "SFVOPI_TOKEN_SECRETS=secret")
+    lines = (ROOT / ".env.example").read_text()
+    for name in ("SFVOPI_TOKEN_SECRETS", "SFVOPI_WEBHOOK_SECRETS"):
+        lines = lines.replace(f"{name}=", f"{name}=secret")
     (tmp_path / ".env").write_text(lines)
     monkeypatch.chdir(tmp_path)
     assert GatewaySettings.read().public_wss_url == "wss://bots.example.com/ws"

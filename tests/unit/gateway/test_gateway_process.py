@@ -155,7 +155,7 @@ def gateway(*arguments: str, **environment: str) -> subprocess.CompletedProcess[
     )
 
 
-GOOD = {"PUBLIC_WSS_URL": "wss://x.example/ws", "SFVOPI_TOKEN_SECRETS": "k"}
+GOOD = {"PUBLIC_WSS_URL": "wss://x.example/ws", "SFVOPI_TOKEN_SECRETS": "k", "SFVOPI_WEBHOOK_SECRETS": "s"}
 
 
 @pytest.mark.parametrize(
@@ -164,6 +164,8 @@ GOOD = {"PUBLIC_WSS_URL": "wss://x.example/ws", "SFVOPI_TOKEN_SECRETS": "k"}
         ({}, "PUBLIC_WSS_URL is not set"),
         ({**GOOD, "PUBLIC_WSS_URL": "http://x.example/ws"}, "must start with wss://"),
         ({**GOOD, "PUBLIC_WSS_URL": "ws://x.example/ws"}, "must start with wss://"),
+        ({**GOOD, "SFVOPI_WEBHOOK_SECRETS": ""}, "SFVOPI_WEBHOOK_SECRETS is not set"),
+        ({**GOOD, "SFVOPI_WEBHOOK_SECRETS": " , "}, "SFVOPI_WEBHOOK_SECRETS is not set"),
         ({**GOOD, "SFVOPI_COEDC": "PCMA"}, "did you mean SFVOPI_CODEC?"),
         ({**GOOD, "SFVOPI_CODEC": "OPUS"}, "is not one of PCMA"),
         ({**GOOD, "REDIS_URL": "http://x"}, "REDIS_URL"),

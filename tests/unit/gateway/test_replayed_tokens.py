@@ -54,7 +54,7 @@ async def test_processes_whose_clocks_are_ten_minutes_apart_agree_on_tokens_and_
         assert abs(ahead.now_ms() - behind.now_ms()) < 1_000
         await behind.heartbeat(WorkerRecord("w1", "127.0.0.1:1", WorkerState.SERVING, 1), [], 5_000)
         settings = GatewaySettings(
-            public_wss_url="wss://x.example/ws", token_secrets="a secret for tests", max_call_s=1, attach_by_s=2
+            public_wss_url="ws://localhost/ws", token_secrets="a secret for tests", max_call_s=1, attach_by_s=2
         )
         meter = Meter("gateway")
         local = LocalAdmission(ahead, Notebook(ahead, "gateway:g", meter))

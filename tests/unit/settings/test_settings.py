@@ -6,9 +6,10 @@ from typing import Any
 import pytest
 
 from shared.settings import GatewaySettings, HousekeepingSettings, Numbers, SettingsError, WorkerSettings
+from shared.settings.gateway import OPEN_WEBHOOKS
 
 WORKER = {"token_secrets": "a secret for tests"}
-GATEWAY = {**WORKER, "public_wss_url": "wss://bots.example.com/ws"}
+GATEWAY = {**WORKER, "public_wss_url": "wss://bots.example.com/ws", "webhook_secrets": "s" * 32}
 
 
 @pytest.fixture(autouse=True)
@@ -50,6 +51,44 @@ def test_a_secret_that_is_given_twice_is_refused(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("SFVOPI_TOKEN_SECRETS", "one")
     monkeypatch.setenv("SFVOPI_TOKEN_SECRETS_FILE", str(tmp_path / "two"))
     assert "both set" in refusal(WorkerSettings)
+
+
+@pytest.mark.parametrize("name", ["SFVOPI_WEBHOOK_SECRETS", "SFVOPI_TOKEN_SECRETS", "SFVOPI_API_TOKEN"])
+@pytest.mark.parametrize("written", ["", "  \n"])
+def test_a_secret_whose_file_is_empty_is_refused_by_name(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str, written: str
+) -> None:
+    (tmp_path / "key").write_text(written)
+    monkeypatch.setenv(f"{name}_FILE", str(tmp_path / "key"))
+    given = {field: value for field, value in GATEWAY.items() if not name.lower().endswith(field)}
+    assert f"{name}_FILE: {tmp_path / 'key'} is empty" in refusal(GatewaySettings, **given)
+
+
+def test_a_provider_whose_key_file_is_empty_is_not_used(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "key").write_text("")
+    monkeypatch.setenv("DEEPGRAM_API_KEY_FILE", str(tmp_path / "key"))
+    assert WorkerSettings.read(**WORKER).deepgram_api_key.get_secret_value() == ""
+
+
+@pytest.mark.parametrize("secrets", ["", ",", " , "])
+@pytest.mark.parametrize("url", ["wss://bots.example.com/ws", "wss://10.0.0.7/ws", "wss://[2001:db8::1]/ws"])
+def test_a_public_gateway_without_a_webhook_secret_does_not_start_unless_that_is_meant(url: str, secrets: str) -> None:
+    open_one = {**WORKER, "public_wss_url": url, "webhook_secrets": secrets}
+    assert "SFVOPI_WEBHOOK_SECRETS is not set" in refusal(GatewaySettings, **open_one)
+    meant = GatewaySettings.read(**open_one, open_webhooks="on")
+    assert OPEN_WEBHOOKS in meant.weaknesses
+
+
+@pytest.mark.parametrize("url", ["ws://127.0.0.1/ws", "ws://localhost:3000/ws", "ws://[::1]/ws", "wss://127.0.0.1/ws"])
+def test_on_loopback_no_webhook_secret_is_needed(url: str) -> None:
+    assert GatewaySettings.read(**{**WORKER, "public_wss_url": url}).weaknesses == []
+
+
+def test_secrets_that_can_be_found_by_trying_are_weaknesses() -> None:
+    given = {**GATEWAY, "webhook_secrets": f"abc,{'s' * 32}", "token_secrets": f"{'t' * 32},abc"}
+    weak = GatewaySettings.read(**given).weaknesses
+    assert [weakness.setting for weakness in weak] == ["SFVOPI_TOKEN_SECRETS", "SFVOPI_WEBHOOK_SECRETS"]
+    assert GatewaySettings.read(**(GATEWAY | {"token_secrets": "t" * 16, "webhook_secrets": "s" * 16})).weaknesses == []
 
 
 def test_a_secret_whose_file_cannot_be_read_is_refused_by_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -114,7 +153,7 @@ def test_a_log_level_is_a_level_in_any_case() -> None:
 @pytest.mark.parametrize("secret", ["a/b", "a b", "a%2Fb", "q+w==", "ä"])
 def test_a_webhook_secret_that_no_path_can_hold_is_refused(secret: str) -> None:
     """`openssl rand -base64` makes slashes: the process started well, and every webhook was answered with 404."""
-    message = refusal(GatewaySettings, **GATEWAY, webhook_secrets=f"good-1,{secret}")
+    message = refusal(GatewaySettings, **(GATEWAY | {"webhook_secrets": f"good-1,{secret}"}))
     assert "part of a URL's path" in message
     assert secret not in message
 

@@ -168,7 +168,7 @@ def test_a_gateway_without_traces_does_not_import_opentelemetry() -> None:
         "import sys, gateway.__main__ as main, gateway.app\n"
         "from shared.settings import GatewaySettings\n"
         "from shared.registry import MemoryRegistry\n"
-        "settings = GatewaySettings.read(public_wss_url='wss://host/ws', token_secrets='s' * 32)\n"
+        "settings = GatewaySettings.read(public_wss_url='ws://localhost/ws', token_secrets='s' * 32)\n"
         "assert main.open_tracer(settings, 'gateway', 'g').close\n"
         "gateway.app.build(settings, MemoryRegistry())\n"
         "print([name for name in sys.modules if name.startswith('opentelemetry')])\n"
