@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from gateway.ends import End, EndClosed
 from gateway.prompt import FRAME_S
+from shared.calls.outcome import Reason
 from shared.sfvopi.closing import CloseCode
 
 START_DEADLINE_S = 2.0  # for the first message; a carrier that says nothing gets the message all the same
@@ -19,7 +20,7 @@ STALL_S = 5.0  # beyond the message's length, for a carrier that takes its frame
 
 
 async def say_busy(carrier: End, frames: Sequence[str]) -> bool:
-    """Play the frames and close with 1000. Whether the caller stayed to the end."""
+    """Play the frames and close with 1000, which says why. Whether the caller stayed to the end."""
     has_begun = asyncio.Event()
     listening = asyncio.create_task(_listen(carrier, has_begun), name="busy:listen")
     speaking = asyncio.create_task(speak(carrier, frames, has_begun), name="busy:speak")
@@ -31,7 +32,7 @@ async def say_busy(carrier: End, frames: Sequence[str]) -> bool:
         for task in (listening, speaking):
             task.cancel()
         await asyncio.gather(listening, speaking, return_exceptions=True)
-    await carrier.close(CloseCode.NORMAL)
+    await carrier.close(CloseCode.NORMAL, Reason.BUSY_MESSAGE)
     return was_heard
 
 

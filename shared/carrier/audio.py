@@ -44,6 +44,13 @@ def read_wav(path: str | Path, rate: int = 8000) -> bytes:
     return resample(pcm, file_rate, rate)
 
 
+def write_wav(path: str | Path, pcm: bytes, rate: int) -> None:
+    """One mono sound as a file."""
+    with wave.open(str(path), "wb") as file:
+        file.setparams((1, _WIDTH, rate, 0, "NONE", ""))
+        file.writeframes(pcm)
+
+
 def write_stereo_wav(path: str | Path, left: bytes, right: bytes, rate: int) -> None:
     """Two mono sounds as one file; the shorter is filled up with silence."""
     length = max(len(left), len(right))

@@ -10,6 +10,8 @@ from datetime import UTC, datetime
 
 import httpx2
 
+from shared.calls.outcome import Result
+from shared.calls.record import RESULT_BY_NAME
 from shared.carrier import asking
 from shared.carrier.audio import write_stereo_wav
 from shared.carrier.conversation import Conversation
@@ -25,6 +27,12 @@ from shared.sfvopi.webhooks import AnswerWebhook, HangupWebhook, RingWebhook
 
 NORMAL_CLEARING = "16"
 NETWORK_OUT_OF_ORDER = "38"
+OUTCOME_OF: dict[Result, CallOutcome] = {  # what a caller calls that which a fleet calls so
+    Result.COMPLETED: CallOutcome.COMPLETED,
+    Result.REFUSED: CallOutcome.REFUSED,
+    Result.UNANSWERED: CallOutcome.FAILED,
+    Result.FAILED: CallOutcome.FAILED,
+}
 
 
 async def place_call(plan: CallPlan, on_event: Watcher | None = None) -> CallReport:
@@ -37,13 +45,29 @@ async def place_call(plan: CallPlan, on_event: Watcher | None = None) -> CallRep
     return call.report
 
 
-def judge(report: CallReport, plan: CallPlan) -> CallOutcome:
-    """The outcome of a call, from its figures."""
+def judge(report: CallReport, plan: CallPlan) -> tuple[CallOutcome, str]:
+    """The outcome of a call, from its figures; and what was wrong with it, where that is not an error already.
+
+    Our workers close with 1000 whatever became of the call, and say what in the reason of the close.
+    """
     if not report.ended_by:  # there was no stream
-        return CallOutcome.REFUSED if _refusals(report) else CallOutcome.FAILED
-    is_planned = report.ended_by == "caller" or (report.ended_by == "bot" and report.close_code in OUR_CLOSE)
-    is_heard = report.heard_s > 0 or not plan.expects_audio
-    return CallOutcome.COMPLETED if is_planned and is_heard else CallOutcome.FAILED
+        return CallOutcome.REFUSED if _refusals(report) else CallOutcome.FAILED, ""
+    if report.ended_by != "caller" and (report.ended_by != "bot" or report.close_code not in OUR_CLOSE):
+        return CallOutcome.FAILED, ""
+    said = OUTCOME_OF[RESULT_BY_NAME.get(report.close_reason, Result.COMPLETED)]
+    if said is not CallOutcome.COMPLETED:
+        return said, f"the server ended the call for this reason: {report.close_reason}"
+    if report.first_audio_ms is None and plan.expects_audio:
+        return CallOutcome.FAILED, "" if report.errors else _silence(report)
+    return CallOutcome.COMPLETED, ""
+
+
+def _silence(report: CallReport) -> str:
+    sent = f"{report.heard_s:.1f} s of audio, all of it silence" if report.heard_s > 0 else "no audio"
+    if report.ended_by == "caller":
+        return f"nothing was heard of the bot: it sent {sent}"
+    because = f" ({report.close_reason})" if report.close_reason else ""
+    return f"the bot closed the stream with {report.close_code}{because}, and before that it had sent {sent}"
 
 
 def _refusals(report: CallReport) -> bool:
@@ -82,7 +106,9 @@ class _Call:
             self._answered_at = datetime.now(UTC)
             if answer is None or not await self._converse(http, answer):
                 await self._hang_up(http, is_streamed=False)
-        self.report.outcome = judge(self.report, plan)
+        self.report.outcome, why = judge(self.report, plan)
+        if why:
+            self.report.errors.append(why)
 
     async def shut(self) -> None:
         if self._conversation:
@@ -176,7 +202,9 @@ class _Call:
         if over:
             report.close_code, report.close_reason = over.code, over.reason
             if report.ended_by == "network" or over.code not in OUR_CLOSE:
-                report.errors.append(f"the stream was lost (close code {over.code}{over.reason and ': '}{over.reason})")
+                again = f", {talk.line.reconnects} reconnections later" if talk.line.reconnects else ""
+                why = f"close code {over.code}{over.reason and ': '}{over.reason}"
+                report.errors.append(f"the stream was lost ({why}){again}")
         else:
             report.close_code = await talk.line.hang_up()
         if report.ended_by == "limit":

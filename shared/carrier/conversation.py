@@ -5,6 +5,7 @@ created per frame.
 """
 
 import asyncio
+import json
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -25,6 +26,7 @@ from shared.sfvopi.g711 import decode
 from shared.sfvopi.messages import Checkpoint, ClearAudio, PlayAudio
 from shared.sfvopi.parse import parse_command
 
+SHOWN_CHARS = 80  # of a message that is none
 BARGE_IN_LIMIT_S = 5.0  # a clearAudio that comes later answers something else
 QUIET_S = 0.6  # for who watches: the bot has stopped speaking
 
@@ -44,6 +46,7 @@ class Conversation:
         tell: Tell,
     ) -> None:
         self.troubles: Counter[str] = Counter()
+        self._examples: dict[str, str] = {}  # the first message of each trouble
         self._plan = plan
         self._knobs = plan.knobs
         self._report = report
@@ -148,7 +151,7 @@ class Conversation:
         try:
             command = parse_command(frame, self._format)
         except MessageDropped as dropped:
-            self._drop(dropped)
+            self._drop(dropped, frame)
             return ()
         match command:
             case PlayAudio(payload, format):
@@ -181,17 +184,21 @@ class Conversation:
         self._tell(EventKind.AUDIO_CLEARED, **told)
         return self.line.messages.cleared(number)
 
-    def _drop(self, dropped: MessageDropped) -> None:
+    def _drop(self, dropped: MessageDropped, frame: str | bytes) -> None:
         if dropped.reason is DropReason.WRONG_FORMAT:
-            self._blame_format("an unknown format")
+            self._examples.setdefault(self._blame_format("an unknown format"), show_frame(frame))
             return
         self._report.frames_dropped += 1
-        self.troubles[f"the bot sent what is no message: {dropped}"] += 1
+        trouble = f"the bot sent what is no message: {dropped}"
+        self.troubles[trouble] += 1
+        self._examples.setdefault(trouble, show_frame(frame))
 
-    def _blame_format(self, sent: str) -> None:
+    def _blame_format(self, sent: str) -> str:
         self._report.frames_wrong_format += 1
         promised = f"{self._format.codec} {self._format.sample_rate}"
-        self.troubles[f"playAudio in {sent}, but the answer promised {promised}"] += 1
+        trouble = f"playAudio in {sent}, but the answer promised {promised}"
+        self.troubles[trouble] += 1
+        return trouble
 
     def _check_stream_id(self, what: str, stream_id: str) -> None:
         if stream_id != self.line.stream_id:
@@ -221,8 +228,11 @@ class Conversation:
         report.notes += script.notes
         if script.steps_left:
             report.notes.append(f"the call ended with {script.steps_left} steps left")
-        report.errors += script.errors + self.line.faults
-        report.errors += [f"{text} ({n} times)" if n > 1 else text for text, n in self.troubles.items()]
+        report.errors += script.errors
+        report.errors += [f"{fault} ({n} times)" if n > 1 else fault for fault, n in Counter(self.line.faults).items()]
+        for trouble, n in self.troubles.items():
+            times = f" ({n} times)" if n > 1 else ""
+            report.errors.append(f"{trouble}{times}{self._examples.get(trouble, '')}")
         if self._plan.keep_audio:
             report.heard_pcm = ear.pcm()
 
@@ -239,6 +249,19 @@ class Conversation:
             if answers:
                 turn.answered_after_ms = round(answers[0] - turn.to_ms, 1)
                 self._report.response_ms.append(turn.answered_after_ms)
+
+
+def show_frame(frame: str | bytes) -> str:
+    """How a message of the bot's begins, and its event if it has one: behind the sentence that complains of it."""
+    if isinstance(frame, bytes):
+        return f": {len(frame)} bytes, no text"
+    try:
+        event = json.loads(frame)["event"]
+    except (ValueError, TypeError, KeyError, RecursionError):
+        event = None
+    named = f"event {event[:SHOWN_CHARS]!r}, " if isinstance(event, str) else ""
+    more = "…" if len(frame) > SHOWN_CHARS else ""
+    return f": {named}{frame[:SHOWN_CHARS]!r}{more}"
 
 
 def _ms(seconds: float | None) -> float | None:

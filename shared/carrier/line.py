@@ -72,6 +72,7 @@ class Line:
         self._socket: ClientConnection | None = None
         self._abandoned: list[ClientConnection] = []
         self._reader: asyncio.Task[None] | None = None
+        self._is_hanging_up = False
 
     @property
     def stream_id(self) -> str:
@@ -113,6 +114,7 @@ class Line:
         socket, how = self._socket, self._knobs.close_how
         if socket is None:
             return None
+        self._is_hanging_up = True
         if how == "leave_open":
             socket.transport.pause_reading()
             await asyncio.sleep(self._knobs.leave_open_s)
@@ -201,6 +203,8 @@ class Line:
         except ConnectionClosed as closed:
             self._socket = None
             if closed.rcvd is None:
+                if closed.sent is not None and not self._is_hanging_up:
+                    self.faults.append(f"the server breaks the rules of WebSocket: {closed.sent}")
                 return LineEnd("network", 1006)
             return LineEnd("bot", closed.rcvd.code, closed.rcvd.reason)
 
@@ -210,6 +214,8 @@ class Line:
         return stall.at_s + stall.for_s - now if stall and stall.at_s <= now < stall.at_s + stall.for_s else 0.0
 
     def _is_drop(self, over: LineEnd) -> bool:
+        if self._is_hanging_up:  # it is over: a server may answer our close by cutting TCP
+            return False
         is_asked = over.by == "bot" and over.code in OUR_CLOSE
         return not is_asked or self._knobs.on_our_close == "reconnect"
 

@@ -1,6 +1,6 @@
 """A call as text for people: a line per event while it lives, then a table of its figures."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from rich.table import Table
 
@@ -8,6 +8,7 @@ from shared.carrier.events import CarrierEvent, EventKind
 from shared.carrier.report import CallOutcome, CallReport
 
 NO = "–"
+NO_CLOSE = 1006  # as a close code: there was no close, the socket broke
 _OUTCOMES = {
     CallOutcome.COMPLETED: "was completed",
     CallOutcome.REFUSED: "was refused",
@@ -18,6 +19,8 @@ _OUTCOMES = {
 def tell_event(event: CarrierEvent) -> str:
     """One line, such as ` 3.21 s  caller  Hello.`"""
     who, what = _WORDS[event.kind]
+    if event.kind is EventKind.SOCKET_DROPPED and event.data.get("code") != NO_CLOSE:
+        who, what = "server", "closes the stream, and not for good (close code {code}) {reason}"
     data = {"text": "", "why": "", "reason": "", "barge_in_ms": "", "is_interruption": False, **event.data}
     text = what.format(**data)
     if data["is_interruption"]:
@@ -47,12 +50,12 @@ _WORDS: dict[EventKind, tuple[str, str]] = {
 }
 
 
-def tabulate(report: CallReport) -> Table:
-    """The figures of a call, for a terminal."""
+def tabulate(report: CallReport, more: Iterable[tuple[str, str]] = ()) -> Table:
+    """The figures of a call, for a terminal; `more` of them from elsewhere."""
     table = Table(show_header=False, title=f"The call {_OUTCOMES[report.outcome]}", title_justify="left")
     table.add_column(style="dim")
     table.add_column()
-    for name, value in _rows(report):
+    for name, value in (*_rows(report), *more):
         table.add_row(name, value)
     for error in report.errors:
         table.add_row("error", error, style="red")

@@ -32,6 +32,10 @@ class FleetApi:
         """`{"call": record, "timeline": [entry…]}` of one call."""
         return await self._ask("GET", f"/api/calls/{quote(call_id, safe='')}")
 
+    async def find(self, call_id: str) -> dict[str, Any] | None:
+        """As `call`; None for a call that is not known."""
+        return await self._ask("GET", f"/api/calls/{quote(call_id, safe='')}", missing={}) or None
+
     async def timeline(self, call_id: str, after: int = 0) -> tuple[list[dict[str, Any]], int]:
         """Entries from number `after` on, and the number to ask for next. A call not known yet has none."""
         answer = await self._ask("GET", f"/api/calls/{quote(call_id, safe='')}/timeline?after={after}", missing={})

@@ -10,7 +10,7 @@ from shared.cli import story
 from shared.cli.drain import state_of
 from shared.cli.faults import CliFault, reported
 from shared.cli.reach import ApiOption, JsonOption, reach
-from shared.cli.terminal import say, show, show_json, show_table
+from shared.cli.terminal import one_line, say, show, show_json, show_table
 
 calls_app = typer.Typer(rich_markup_mode=None, add_completion=False)
 CallId = Annotated[str, typer.Argument(metavar="CALL", help="The call's id: SFVoPI's call_uuid.")]
@@ -80,7 +80,7 @@ async def show_call(call_id: CallId, as_json: JsonOption = False, api: ApiOption
     show(f"call {record['call_id']}", style="bold")
     for name in RECORD_FIELDS:
         if record.get(name) not in (None, "", 0, -1):
-            show(f"  {name:<20} {record[name]}")
+            show(one_line(f"  {name:<20} {record[name]}"))
     if record.get("figures"):
         show("figures", style="bold")
         for name, value in record["figures"].items():
@@ -172,4 +172,4 @@ def _show_timeline(timeline: list[dict[str, Any]], in_full: bool = False) -> Non
     for entry in in_order:
         told = f"{entry['event']} {story.fields(entry.get('data') or {})}" if in_full else story.tell(entry)
         since = f"{(entry['at_ms'] - begin) / 1000:+.3f}"
-        show(f"  {clock(entry['at_ms'])} {since:>9}  {entry.get('source', ''):<24} {told}".rstrip())
+        show(one_line(f"  {clock(entry['at_ms'])} {since:>9}  {entry.get('source', ''):<24} {told}".rstrip()))

@@ -128,7 +128,7 @@ def _result(report: CallReport, view: LiveView) -> dict[str, Any]:
 
 def _show(console: Console, report: CallReport) -> None:
     console.print()
-    console.print(tabulate(report))
+    console.print(tabulate(report), soft_wrap=False)
     console.print(Text(f"\nListen to it (left the caller, right the bot): {report.recording or 'not recorded'}"))
 
 

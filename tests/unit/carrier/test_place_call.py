@@ -1,5 +1,6 @@
 import asyncio
 import base64
+import hashlib
 import json
 
 import pytest
@@ -21,7 +22,10 @@ from shared.carrier.plan import (
     WaitForBot,
 )
 from shared.carrier.report import CallOutcome
-from shared.sfvopi.formats import AudioFormat, Codec
+from shared.sfvopi.formats import PCMA_8K, AudioFormat, Codec
+from shared.sfvopi.g711 import encode
+from shared.sfvopi.messages import PlayAudio
+from shared.sfvopi.render import render_command
 
 LISTEN = (WaitForBot(quiet_s=0.2, limit_s=3), HangUp())
 SPEECH = Say("beep", tone(300, 0.4))
@@ -362,6 +366,34 @@ async def test_messages_that_are_none_are_dropped_and_reported(server):
     assert report.outcome is CallOutcome.COMPLETED, report
     assert report.frames_dropped == 4
     assert "checkpoint without streamId" in report.errors
+    told = [error.removeprefix("the bot sent what is no message: ") for error in report.errors]
+    assert "not_json: 'no json'" in told
+    assert """unknown_event: event 'hangup', '{"event":"hangup"}'""" in told
+
+
+async def test_of_a_wrong_message_its_event_and_its_first_80_characters_are_shown(server):
+    wrong = [
+        '{"event":"playAudio","media":{"contentType":"audio/opus","payload":"' + "A" * 500 + '"}}',
+        '{"event":"say","text":"' + "x" * 500 + '"}',
+        '{"event":"say","text":"another"}',
+        "\x1b]0;a title\x07",
+    ]
+
+    async def bot(stream):
+        for text in wrong:
+            await stream.socket.send_text(text)
+        await stream.socket.send_bytes(bytes(320))
+        await stream.play(0.2)
+        await listen_on(stream)
+
+    server.bot = bot
+    report = await place_call(plan_for(server))
+
+    opus = f"playAudio in an unknown format, but the answer promised PCMA 8000: event 'playAudio', {wrong[0][:80]!r}…"
+    say = f"the bot sent what is no message: unknown_event (2 times): event 'say', {wrong[1][:80]!r}…"
+    assert {opus, say} <= set(report.errors)
+    assert "the bot sent what is no message: not_text: 320 bytes, no text" in report.errors
+    assert not any("\x1b" in error for error in report.errors)
 
 
 # -- ends --
@@ -438,10 +470,91 @@ async def test_attempts_to_reconnect_are_limited(server):
 
     assert report.outcome is CallOutcome.FAILED
     assert (report.ended_by, report.close_code, report.reconnects) == ("network", 1006, 0)
-    assert (
-        report.errors
-        == ["the stream was lost (close code 1006)"] + ["reconnection: the stream was refused: HTTP 503"] * 2
-    )
+    assert report.errors == [
+        "the stream was lost (close code 1006)",
+        "reconnection: the stream was refused: HTTP 503 (2 times)",
+    ]
+
+
+# What a server does, and what is said of a call that failed by it.
+FAILURES = {
+    "mute": (None, "nothing was heard of the bot: it sent no audio"),
+    "silence": (bytes([0xD5]) * 160, "nothing was heard of the bot: it sent 0.2 s of audio, all of it silence"),
+    "1000 at once": (1000, "the bot closed the stream with 1000, and before that it had sent no audio"),
+    "1011 each time": (1011, "the stream was lost (close code 1011: no model), 2 reconnections later"),
+}
+
+
+@pytest.mark.parametrize(("does", "why"), FAILURES.values(), ids=FAILURES)
+async def test_every_call_that_failed_says_why(server, does, why):
+    async def bot(stream):
+        if isinstance(does, int):
+            return await stream.socket.close(does, "no model" if does != 1000 else "")
+        for _ in range(10 if does else 0):
+            await stream.socket.send_text(render_command(PlayAudio(does, stream.format)))
+        return await listen_on(stream)
+
+    server.bot = bot
+    plan = plan_for(server, steps=(Wait(1), HangUp()), knobs=Knobs(reconnect_after_s=0.02))
+    report = await place_call(plan)
+
+    assert report.outcome is CallOutcome.FAILED
+    assert report.errors == [why]
+
+
+@pytest.mark.parametrize(
+    ("reason", "outcome"),
+    [
+        *[(reason, CallOutcome.FAILED) for reason in ("bot_error", "provider_error", "stuck", "no_start")],
+        *[(reason, CallOutcome.COMPLETED) for reason in ("bot_ended", "idle", "goodbye", "")],
+        ("busy_message", CallOutcome.REFUSED),
+    ],
+)
+async def test_a_close_with_1000_says_in_its_reason_what_became_of_the_call(server, reason, outcome):
+    async def bot(stream):
+        await stream.play(0.2)
+        await stream.socket.close(1000, reason)
+
+    server.bot = bot
+    report = await place_call(plan_for(server, steps=(Wait(3), HangUp())))
+
+    assert (report.outcome, report.close_code, report.close_reason) == (outcome, 1000, reason)
+    is_fine = outcome is CallOutcome.COMPLETED
+    assert report.errors == ([] if is_fine else [f"the server ended the call for this reason: {reason}"])
+
+
+async def test_a_server_that_cuts_tcp_in_answer_to_our_close_is_no_network_that_drops():
+    async def cut(reader, writer):  # a WebSocket server of one page: upgrades, plays, and never answers a close
+        key = next(line for line in (await reader.readuntil(b"\r\n\r\n")).split(b"\r\n") if b"-key:" in line.lower())
+        accept = base64.b64encode(hashlib.sha1(key.split()[1] + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11").digest())
+        head = b"HTTP/1.1 101 OK\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: "
+        text = render_command(PlayAudio(encode(tone(440, 0.5), PCMA_8K), PCMA_8K)).encode()
+        writer.write(head + accept + b"\r\n\r\n" + b"\x81\x7e" + len(text).to_bytes(2, "big") + text)
+        while b"\x88\x82" not in await reader.read(4096):  # a masked close with two bytes
+            pass
+        writer.transport.abort()
+
+    told = []
+    async with await asyncio.start_server(cut, "127.0.0.1", 0) as listening:
+        url = f"ws://127.0.0.1:{listening.sockets[0].getsockname()[1]}/ws"
+        plan = CallPlan(stream_url=url, steps=LISTEN, max_s=8)
+        report = await place_call(plan, lambda event: told.append(event.kind))
+
+    assert (report.outcome, report.ended_by, report.errors) == (CallOutcome.COMPLETED, "caller", [])
+    assert EventKind.SOCKET_DROPPED not in told
+    assert report.reconnects == 0
+
+
+async def test_a_server_that_breaks_the_rules_of_websocket_is_told_so(server):
+    async def bot(stream):
+        await stream.play(0.1)
+        await stream.socket.send_text("x" * (2 << 20))
+        await listen_on(stream)
+
+    server.bot = bot
+    report = await place_call(plan_for(server, steps=(Wait(2), HangUp()), knobs=Knobs(reconnects=0)))
+    assert report.outcome is CallOutcome.FAILED
+    assert "the server breaks the rules of WebSocket: 1009 (message too big)" in report.errors[1]
 
 
 async def test_a_close_other_than_1000_is_a_drop(server):
