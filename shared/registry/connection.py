@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from redis.asyncio import Redis
 from redis.commands.core import AsyncScript
-from redis.exceptions import NoScriptError, RedisError
+from redis.exceptions import NoPermissionError, NoScriptError, RedisError
 from redis.exceptions import TimeoutError as RedisTimeout
 
 from shared.registry.address import RedisAddress, close_pool
@@ -81,7 +81,7 @@ class Connection:
             elif isinstance(answer, RedisError):
                 fault = answer  # of one; the others have been run, or are
         if fault is not None:
-            raise RegistryAway(f"Redis is away: {type(fault).__name__}") from fault
+            raise RegistryAway(f"Redis is away: {describe(fault)}") from fault
 
     async def ask(self, question: Callable[[], Awaitable[T]]) -> T:
         """The answer to a question that is put through `redis`."""
@@ -103,7 +103,7 @@ class Connection:
             raise RegistryAway("Redis does not answer") from error
         except (RedisError, OSError, UnicodeError, RuntimeError) as error:
             raise_if_ours(error)
-            raise RegistryAway(f"Redis is away: {type(error).__name__}") from error
+            raise RegistryAway(f"Redis is away: {describe(error)}") from error
         except asyncio.CancelledError as cancelled:
             if type(cancelled) is asyncio.CancelledError:
                 raise
@@ -130,7 +130,7 @@ class Connection:
                 has_asked = heard is None
         except (RedisError, OSError, UnicodeError, RuntimeError) as error:
             raise_if_ours(error)
-            raise RegistryAway(f"Redis is away: {type(error).__name__}") from error
+            raise RegistryAway(f"Redis is away: {describe(error)}") from error
         finally:
             await listener.aclose()  # type: ignore[no-untyped-call]
 
@@ -147,6 +147,11 @@ class Connection:
     def _check_open(self) -> None:
         if self._is_closed:
             raise RegistryAway("the registry was closed")
+
+
+def describe(error: BaseException) -> str:
+    """What Redis says of a missing right; of any other fault its kind, for its text may hold what was written."""
+    return str(error) if isinstance(error, NoPermissionError) else type(error).__name__
 
 
 def raise_if_ours(error: Exception) -> None:

@@ -257,6 +257,9 @@ class Registry(Protocol):
     async def outbox(self, limit: int = 100) -> list[str]:
         """Ids of ended calls that wait for housekeeping, oldest first."""
 
+    async def close_record(self, call_id: str) -> CallRecord | None:
+        """Set `closed_at_ms` of an ended call, once; the record then. None: unknown, alive, or closed before."""
+
     async def outbox_done(self, call_ids: Sequence[str]) -> None:
         """Housekeeping has closed these."""
 

@@ -279,6 +279,14 @@ class MemoryRegistry:
         self._check()
         return sorted(self._outbox, key=lambda call_id: (self._outbox[call_id], call_id))[:limit]
 
+    async def close_record(self, call_id: str) -> CallRecord | None:
+        self._check()
+        record = decode_record(call_id, self._calls.get(call_id, {}))
+        if record is None or not record.is_over or record.closed_at_ms:
+            return None
+        self._calls[call_id]["closed_at_ms"] = str(self.now_ms())
+        return decode_record(call_id, self._calls[call_id])
+
     async def outbox_done(self, call_ids: Sequence[str]) -> None:
         self._check()
         for call_id in call_ids:

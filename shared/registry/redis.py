@@ -382,6 +382,11 @@ class RedisRegistry:
         waiting: list[str] = await self._ask(lambda: self._redis.zrange(keys.OUTBOX, 0, limit - 1))
         return waiting if limit > 0 else []
 
+    async def close_record(self, call_id: str) -> CallRecord | None:
+        state, now_ms = str(CallState.ENDED), self.now_ms()
+        flat = await self._run(self._scripts.close_record, [keys.record(call_id)], now_ms, keys.CALL_TTL_MS, state)
+        return decode_record(call_id, _map(flat)) if flat else None
+
     async def outbox_done(self, call_ids: Sequence[str]) -> None:
         if call_ids:
             await self._ask(lambda: self._redis.zrem(keys.OUTBOX, *call_ids))

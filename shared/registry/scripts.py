@@ -22,6 +22,7 @@ class Scripts:
     keep_line: AsyncScript
     lapsed_slots: AsyncScript
     enqueue_ending: AsyncScript
+    close_record: AsyncScript
     move: AsyncScript
     patch: AsyncScript
     save_checkpoint: AsyncScript

@@ -335,6 +335,9 @@ REGISTRY_SECONDS = Metric(
 )
 CLOCK_OFFSET_SECONDS = Metric("gauge", "sfvopi_clock_offset_seconds", "This process' clock against the registry's.")
 READY = Metric("gauge", "sfvopi_ready", "1 when this process is ready, else 0.")
+HOUSEKEEPING_ERRORS = Metric(
+    "counter", "sfvopi_housekeeping_errors_total", "Rounds of housekeeping that were not done; its /readyz says why."
+)
 OUTBOX_CLOSED = Metric("counter", "sfvopi_records_closed_total", "Call records that housekeeping closed.")
 REAPED = Metric(
     "counter",

@@ -13,6 +13,7 @@ class Readiness(StrEnum):
     DRAINING = "draining"
     REGISTRY_AWAY = "registry_away"
     SIDE_TASK_DIED = "side_task_died"
+    JOB_FAILED = "job_failed"  # housekeeping's last round was not done
     NO_BOT = "no_bot"  # a bot cannot be imported
 
 
@@ -23,6 +24,7 @@ class Health:
     started: bool = False
     registry_away: bool = False
     bot_missing: bool = False
+    job_faults: dict[str, str] = field(default_factory=dict)  # job of housekeeping → why its last round was not done
     dead_tasks: list[str] = field(default_factory=list)
     drains_since: float | None = None  # monotonic
 
@@ -49,4 +51,6 @@ class Health:
             return Readiness.NO_BOT
         if not self.started:
             return Readiness.STARTING
-        return Readiness.REGISTRY_AWAY if self.registry_away else Readiness.READY
+        if self.registry_away:
+            return Readiness.REGISTRY_AWAY
+        return Readiness.JOB_FAILED if self.job_faults else Readiness.READY

@@ -265,7 +265,7 @@ class Fleet(RuleBasedStateMachine):
     @rule(limit=st.integers(1, 4))
     def close_records(self, limit: int) -> None:
         for call_id in (closed := self.both("outbox", limit)):
-            self.both("patch", call_id, {"closed_at_ms": self.clock()})
+            self.both("close_record", call_id)
         self.both("outbox_done", closed)
 
     @rule()

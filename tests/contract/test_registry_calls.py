@@ -181,6 +181,21 @@ async def test_ending_gives_the_slot_back_and_enqueues_once(registry: Registry) 
     assert await registry.outbox() == []
 
 
+async def test_a_record_is_closed_once_whoever_comes_at_once(registry: Registry, clock: Clock) -> None:
+    """After a pause, rounds of housekeeping ran beside each other: 4,000 calls were closed 7,704 times."""
+    await bring(registry, "c", CallState.ACTIVE)
+    assert await registry.close_record("c") is None, "it lives"
+    assert await registry.close_record("never heard of") is None
+    await end_call(registry, "c", Reason.IDLE)
+    clock.forward(7)
+    closings = await asyncio.gather(*(registry.close_record("c") for _ in range(10)))
+    (closed,) = [record for record in closings if record]
+    assert closed == await registry.get("c")
+    assert closed.closed_at_ms == clock()
+    clock.forward(7)
+    assert await registry.close_record("c") is None
+
+
 async def test_the_outbox_is_read_oldest_first_and_as_far_as_asked(registry: Registry, clock: Clock) -> None:
     for call_id in ("z", "a", "m"):
         await registry.enqueue_ending(call_id)

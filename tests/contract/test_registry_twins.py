@@ -185,7 +185,9 @@ class Twins(RuleBasedStateMachine):
 
     @rule(limit=st.integers(1, 4))
     def close_records(self, limit: int) -> None:
-        self.both("outbox_done", self.both("outbox", limit))
+        for call_id in (waiting := self.both("outbox", limit)):
+            self.both("close_record", call_id)
+        self.both("outbox_done", waiting)
 
     @rule()
     def forget(self) -> None:

@@ -22,23 +22,19 @@ RINGS_AT_MOST_MS = 600_000  # nobody lets it ring, or waits in line, for so long
 
 
 async def close_records(registry: Registry, meter: Meter) -> int:
-    """Take all that waits in the outbox; returns how many records were closed. At least once, told once."""
+    """Take all that waits in the outbox; returns how many records were closed.
+
+    The registry says of each record, once, that it is closed now, however many rounds are at it at the same time.
+    """
     closed = 0
     while waiting := await registry.outbox(BATCH):
         for call_id in waiting:
-            closed += await _close(registry, meter, call_id)
+            if record := await registry.close_record(call_id):
+                meter.count(OUTBOX_CLOSED)
+                log.info("call ended", **summary(record))
+                closed += 1
         await registry.outbox_done(waiting)
     return closed
-
-
-async def _close(registry: Registry, meter: Meter, call_id: str) -> bool:
-    record = await registry.get(call_id)
-    if record is None or not record.is_over or record.closed_at_ms:
-        return False  # forgotten, or closed by whoever was stopped before it could say so
-    await registry.patch(call_id, {"closed_at_ms": registry.now_ms()})
-    meter.count(OUTBOX_CLOSED)
-    log.info("call ended", **summary(record))
-    return True
 
 
 async def enqueue_lost_endings(registry: Registry) -> int:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 from starlette.applications import Starlette
 
@@ -27,7 +28,7 @@ from worker.housekeeping.kubernetes import Kubernetes, KubernetesAway
 from worker.housekeeping.pod_costs import PodCosts
 from worker.housekeeping.reaper import Grace, reap
 from worker.housekeeping.schedule import EVERY_MINUTE, EVERY_SECOND, Job, Schedule
-from worker.housekeeping.watch import RegistryWatch
+from worker.housekeeping.watch import SCHEDULE, RegistryWatch
 
 log = get_logger(__name__)
 
@@ -51,10 +52,11 @@ class Housekeeping:
         self._schedule = Schedule(
             parse_address(url),
             {
-                "close_records": Job(self._guarded(self._close), EVERY_SECOND),
-                "reap": Job(self._guarded(self._reap), EVERY_SECOND),
-                "tidy": Job(self._guarded(self._tidy), EVERY_MINUTE),
+                "close_records": Job(self._guarded("close_records", self._close), EVERY_SECOND),
+                "reap": Job(self._guarded("reap", self._reap), EVERY_SECOND),
+                "tidy": Job(self._guarded("tidy", self._tidy), EVERY_MINUTE),
             },
+            partial(self._watch.job_failed, SCHEDULE),
         )
         self._side_tasks = SideTasks(self.health)
         self._kubernetes = _kubernetes_of_this_pod() if settings.pod_costs_s else None
@@ -62,7 +64,8 @@ class Housekeeping:
     async def run(self, signals: Signals) -> None:
         """Work until told to end. Raises `SettingsError` when the port cannot be had."""
         listener = listen_for("SFVOPI_HOUSEKEEPING_PORT", self._settings.host, self._settings.port)
-        server = await serve(Starlette(routes=health_routes(self.health, self.meter)), sock=listener)
+        routes = health_routes(self.health, self.meter, self._watch.details)
+        server = await serve(Starlette(routes=routes), sock=listener)
         here = Exposed("housekeeping", process_id(), address_of(server.host, server.port))
         self._side_tasks.start("clock", self._keep_time(here))
         self._side_tasks.start("certificate", self._watch_certificate())
@@ -98,14 +101,24 @@ class Housekeeping:
         await end_what_rings_on(self._registry, self.meter)
         await apply_retention(self._registry, int(self._settings.retention_s * 1000))
 
-    def _guarded(self, job: Callable[[], Awaitable[None]]) -> Callable[[], Awaitable[None]]:
-        """A job for which a registry that is away is no error: its next tick comes."""
+    def _guarded(self, name: str, job: Callable[[], Awaitable[None]]) -> Callable[[], Awaitable[None]]:
+        """One at a time here. A registry that is away is no error of a job: its next tick comes."""
+        running = asyncio.Lock()
 
         async def run() -> None:
-            try:
-                await job()
-            except RegistryAway as away:
-                self._watch.failed(away)
+            if running.locked():
+                return  # a long pause is being made up for
+            async with running:
+                try:
+                    await job()
+                except RegistryAway as away:
+                    self._watch.failed(away)
+                    self._watch.job_failed(name, str(away))
+                except Exception as error:
+                    self._watch.job_failed(name, type(error).__name__)
+                    raise
+                else:
+                    self._watch.job_done(name)
 
         return run
 

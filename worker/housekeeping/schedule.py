@@ -14,8 +14,9 @@ from typing import Any
 
 from arq.connections import ArqRedis
 from arq.cron import CronJob, cron
+from arq.utils import poll
 from arq.worker import Worker
-from redis.exceptions import RedisError
+from redis.exceptions import NoPermissionError, RedisError
 
 from shared.process.tasks import cancel_until_gone
 from shared.registry import keys
@@ -27,6 +28,7 @@ log = get_logger(__name__)
 JOB_TIMEOUT_S = 30
 RESULT_KEPT_S = 10  # longer than clocks of two processes differ: a finished tick is not begun again
 FINISH_S = 5
+RIGHTS = "the user of Redis needs the keys arq:* and sfvopi:*, all commands but dangerous ones"
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 5.0
 
 
@@ -45,7 +47,8 @@ EVERY_MINUTE = frozenset({17})
 class Schedule:
     """Runs jobs by name until it is stopped."""
 
-    def __init__(self, address: RedisAddress, jobs: Mapping[str, Job]) -> None:
+    def __init__(self, address: RedisAddress, jobs: Mapping[str, Job], on_failure: Callable[[str], None]) -> None:
+        self._on_failure = on_failure  # told in one line why it does not run
         self._address = address
         self._jobs = jobs
         self._stopping = asyncio.Event()
@@ -63,9 +66,14 @@ class Schedule:
             try:
                 await self._run_once()
             except (RedisError, OSError) as error:
+                why = f"{type(error).__name__}: {error}"  # Redis names the command that it refuses, and no secret
+                if isinstance(error, NoPermissionError):
+                    why += f" ({RIGHTS})"
+                self._on_failure(why)
                 if pause_s == FIRST_PAUSE_S:
-                    log.warning("schedule lost Redis, trying again", error=type(error).__name__)
-            except Exception:
+                    log.warning("schedule lost Redis, trying again", error=why)
+            except Exception as error:
+                self._on_failure(type(error).__name__)
                 log.exception("schedule failed, trying again")
             if asyncio.get_running_loop().time() - began > LONGEST_PAUSE_S:
                 pause_s = FIRST_PAUSE_S
@@ -98,7 +106,7 @@ class Schedule:
             await close_pool(pool)
 
     def _make_worker(self, redis: ArqRedis) -> Worker:
-        return Worker(
+        return QuietWorker(
             cron_jobs=[self._cron(name, job) for name, job in self._jobs.items()],
             redis_pool=redis,
             queue_name=keys.HOUSEKEEPING_QUEUE,
@@ -118,6 +126,15 @@ class Schedule:
             await job.run()
 
         return cron(run, name=name, second=set(job.seconds), keep_result=RESULT_KEPT_S)
+
+
+class QuietWorker(Worker):
+    """arq's, without a look at INFO and DBSIZE at its start: a hardened user of Redis has no right to them."""
+
+    async def main(self) -> None:
+        self.ctx["redis"] = self.pool
+        async for _ in poll(self.poll_delay_s):
+            await self._poll_iteration()
 
 
 def to_json(job: dict[str, Any]) -> bytes:

@@ -2,13 +2,16 @@
 
 import time
 from collections.abc import Callable
+from typing import Any
 
-from shared.telemetry.catalogue import REGISTRY_ERRORS
+from shared.telemetry.catalogue import HOUSEKEEPING_ERRORS, REGISTRY_ERRORS
 from shared.telemetry.health import Health
 from shared.telemetry.logs import get_logger
 from shared.telemetry.meter import Meter
 
 log = get_logger(__name__)
+
+SCHEDULE = "schedule"  # what runs the jobs, among their names
 
 
 class RegistryWatch:
@@ -44,6 +47,22 @@ class RegistryWatch:
             and now - self._answered_at <= self._gap_s
             and now - self._there_since >= self._settle_s
         )
+
+    def job_failed(self, job: str, why: str) -> None:
+        """A round of this job was not done."""
+        self._meter.count(HOUSEKEEPING_ERRORS)
+        if self._health.job_faults.get(job) != why:
+            log.error("housekeeping cannot do its work", job=job, why=why)
+        self._health.job_faults[job] = why
+
+    def job_done(self, job: str) -> None:
+        self._health.job_faults.pop(SCHEDULE, None)  # or no job would be run
+        if self._health.job_faults.pop(job, None):
+            log.info("housekeeping works again", job=job)
+
+    def details(self) -> dict[str, Any]:
+        """For `/readyz`."""
+        return {"job_faults": dict(self._health.job_faults)}
 
     def answered(self) -> None:
         now = self._clock()

@@ -12,6 +12,7 @@ from shared.telemetry.catalogue import (
     DRAIN_ETA_SECONDS,
     DRAINING_SECONDS,
     HELD_CALLS,
+    HOUSEKEEPING_ERRORS,
     OFFERED_CALLS,
     READY,
     REAPED,
@@ -128,8 +129,11 @@ FLEET = Board(
                 ),
                 Panel(
                     "Ended for the dead",
-                    "What housekeeping found, a minute.",
-                    (Query(a_minute(REAPED, "kind"), "{{kind}}"),),
+                    "What housekeeping found, a minute, and rounds of it that were not done.",
+                    (
+                        Query(a_minute(REAPED, "kind"), "{{kind}}"),
+                        Query(a_minute(HOUSEKEEPING_ERRORS), "not done"),
+                    ),
                     is_still=True,
                 ),
                 Panel(
