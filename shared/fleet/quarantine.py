@@ -7,7 +7,7 @@ fleet that answers nobody are not helped, and one worker at a time bounds the da
 `convict.lua` and `reserve.lua` do the same in Redis; the contract suite holds them together.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from shared.fleet.worker import WorkerRecord, WorkerState, WorkerView
@@ -53,8 +53,14 @@ def kept_worker(workers: Iterable[WorkerView], quarantines: Quarantines, now_ms:
 
 
 def has_only(worker: WorkerRecord, quarantines: Quarantines) -> bool:
-    """Whether each bot of this worker is quarantined in the build that it has."""
-    return all(is_barred(worker, bot, quarantines) for bot in worker.builds)
+    """Whether each bot that this worker can run is quarantined in the build that it has."""
+    return all(is_barred(worker, bot, quarantines) for bot in worker.builds if worker.can_run(bot))
+
+
+def open_to(bot: str, workers: Sequence[WorkerView], quarantines: Quarantines, now_ms: int) -> list[WorkerView]:
+    """Those workers, of all that there are, from which new calls of the bot are not kept."""
+    kept = kept_worker(workers, quarantines, now_ms)
+    return [worker for worker in workers if not is_barred(worker.record, bot, quarantines, kept)]
 
 
 def is_in_force(quarantine: Quarantine, workers: Iterable[WorkerView], now_ms: int) -> bool:

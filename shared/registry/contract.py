@@ -156,7 +156,8 @@ class Registry(Protocol):
         `avoid` are passed over, whatever is held there; such a slot is given back once there is another. With a
         `ceiling`, None as well while so many other calls, placed for the same `number`, hold slots. A call that
         `is_live` has lost its worker: it goes up to capacities, whatever the workers offer, and no ceiling is asked.
-        With a `bot`, only workers that can run it are looked at; one that lists no bots runs any.
+        With a `bot`, only workers that can run it are looked at; one that lists no bots runs any. Unless the call
+        `is_live`, a worker whose build of the bot is quarantined does not (`shared.fleet.quarantine`).
 
         `in_turn` is for calls that have never had a slot: those who wait in line before this one (all of them, if it
         has no place) count as if they had been given theirs, wherever their own numbers' ceilings let them and a

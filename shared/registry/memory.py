@@ -142,7 +142,10 @@ class MemoryRegistry:
         now_ms, ceiling = self.now_ms(), -1 if is_live else ceiling
         ahead = self._line.ahead_of(call_id, now_ms) if in_turn else ()
         until_ms = now_ms + hold_ms
-        held = self._slots.reserve(call_id, now_ms, until_ms, avoid, number, ceiling, ahead, self.settle_ms, bot)
+        barred = self._convictions.quarantines
+        held = self._slots.reserve(
+            call_id, now_ms, until_ms, avoid, number, ceiling, ahead, self.settle_ms, bot, barred
+        )
         if held is None:
             return None
         self._line.leave(call_id)

@@ -215,7 +215,7 @@ class RedisRegistry:
         now_ms = self.now_ms()
         held = await self._run(
             self._scripts.reserve,
-            [*_FLEET, keys.HOLDERS, *_LINE, keys.SINCE, keys.LISTING],
+            [*_FLEET, keys.HOLDERS, *_LINE, keys.SINCE, keys.LISTING, keys.QUARANTINE],
             call_id,
             now_ms,
             now_ms + int(hold_ms),

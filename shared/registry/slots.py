@@ -8,6 +8,7 @@ left. A heartbeat sets the ends of the slots that it names, makes those that are
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 
+from shared.fleet.quarantine import NONE, Quarantines, is_barred, kept_worker
 from shared.fleet.selector import best_worker
 from shared.fleet.worker import WorkerRecord, WorkerView
 from shared.registry.contract import LapsedSlot
@@ -77,11 +78,13 @@ class Slots:
         ahead: Sequence[Waiting] = (),
         settle_ms: int = 0,
         bot: str = "",
+        quarantines: Quarantines = NONE,
     ) -> tuple[str, int] | None:
         """The worker and the end of the call's slot: the one it holds on a fresh worker, else the best one.
 
-        A ceiling of -1 is a call that lives: it goes up to capacities. Those `ahead` in line count as if they had been
-        placed, wherever their own numbers' ceilings let them and a worker that this call could have runs their bots.
+        A ceiling of -1 is a call that lives: it goes up to capacities, and no quarantine concerns it. Those `ahead` in
+        line count as if they had been placed, wherever their own numbers' ceilings let them and a worker that this
+        call could have runs their bots.
         """
         holder = self._holders.get(call_id)
         if holder in avoid:
@@ -93,7 +96,13 @@ class Slots:
         views = [view for view in self.views(now_ms) if view.record.worker_id not in avoid]
         if ceiling < 0:  # it lives
             views = [replace(view, record=replace(view.record, offers=None)) for view in views]
-        able = [view for view in views if view.can_take(now_ms, bot)]
+            quarantines = NONE
+        kept = kept_worker(self.views(now_ms), quarantines, now_ms)
+
+        def runs(view: WorkerView, asked: str) -> bool:
+            return view.record.can_run(asked) and not is_barred(view.record, asked, quarantines, kept)
+
+        able = [view for view in views if view.can_take(now_ms) and runs(view, bot)]
         best = best_worker(able, now_ms)
         if best is None:
             return None
@@ -102,7 +111,7 @@ class Slots:
         for other in ahead:
             if free == 0:
                 break
-            if not any(view.record.can_run(other.bot) for view in able):
+            if not any(runs(view, other.bot) for view in able):
                 continue
             if other.number not in placed:
                 placed[other.number] = self._others_of(other.number, call_id, now_ms)

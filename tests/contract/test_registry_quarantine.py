@@ -4,11 +4,14 @@ Once a deploy with a fault in the bot's native code killed a worker with each of
 two deaths, and the next one came.
 """
 
+from typing import Any
+
 import pytest
+from redis.asyncio import Redis
 
 from shared.fleet.quarantine import MOST_CALLS, WITHIN_MS
 from shared.fleet.worker import WorkerRecord, WorkerState
-from shared.registry import MemoryRegistry, RedisRegistry, Registry, RegistryAway
+from shared.registry import MemoryRegistry, RedisRegistry, Registry, RegistryAway, keys
 from tests.conftest import Clock, empty
 from tests.redis_server import RedisServer
 
@@ -134,3 +137,93 @@ async def test_an_absent_registry_is_said() -> None:
     for asked in (registry.convict("c", BOT, ""), registry.quarantined(), registry.release_bot(BOT)):
         with pytest.raises(RegistryAway):
             await asked
+
+
+# -- where calls of such a bot are placed
+
+GOOD = "my_bots.front_desk:bot"
+
+
+async def serve(registry: Registry, *workers: str, builds: dict[str, str] | None = None, **how: Any) -> None:
+    builds = {BOT: BUILD, GOOD: "1"} if builds is None else builds
+    for worker_id in workers:
+        record = WorkerRecord(worker_id, "127.0.0.1:1", WorkerState.SERVING, 2, builds=builds, **how)
+        await registry.heartbeat(record, [], 5_000)
+
+
+async def place(registry: Registry, call_id: str, bot: str = BOT, **how: Any) -> str | None:
+    held = await registry.reserve(call_id, 60_000, bot=bot, **how)
+    return held.worker_id if held else None
+
+
+async def test_new_calls_of_a_quarantined_bot_are_not_placed_and_all_others_are(registry: Registry) -> None:
+    await serve(registry, "a", "b")
+    await convict(registry, "c1", "c2", "c3")
+    assert await place(registry, "n1") is None
+    assert await place(registry, "n2", GOOD) == "a"
+    assert await place(registry, "n3", "") == "b", "whose bot nobody knows"
+    assert await place(registry, "n4", "lazily:imported") == "a"
+
+
+async def test_calls_that_live_go_on_and_so_do_reservations(registry: Registry) -> None:
+    await serve(registry, "a", "b")
+    assert await place(registry, "r") == "a"
+    await convict(registry, "c1", "c2", "c3")
+    assert await place(registry, "r") == "a", "its stream is on its way"
+    assert await place(registry, "live", is_live=True) == "b"
+
+
+async def test_workers_with_another_build_take_its_calls(registry: Registry) -> None:
+    await serve(registry, "a", "b")
+    await convict(registry, "c1", "c2", "c3")
+    await serve(registry, "b", builds={BOT: "new", GOOD: "1"})
+    assert [await place(registry, f"n{n}") for n in range(3)] == ["b", "b", None]
+
+
+async def test_a_release_lets_its_calls_in_at_once(registry: Registry) -> None:
+    await serve(registry, "a")
+    await convict(registry, "c1", "c2", "c3")
+    assert await place(registry, "n1") is None
+    await registry.release_bot(BOT)
+    assert await place(registry, "n1") == "a"
+
+
+async def test_a_fleet_with_one_bot_keeps_its_first_worker_for_it(registry: Registry) -> None:
+    await serve(registry, "c", "b", "a", builds={BOT: BUILD})
+    await serve(registry, "a", builds={BOT: BUILD}, offers=0)
+    await convict(registry, "c1", "c2", "c3")
+    assert await place(registry, "n1") is None, "the first that serves is loaded: no other is risked"
+    await serve(registry, "a", builds={BOT: BUILD})
+    assert [await place(registry, f"n{n}") for n in range(3)] == ["a", "a", None]
+    assert await place(registry, "n9", avoid={"a"}) is None
+
+
+async def test_a_bot_that_no_worker_can_run_is_nothing_else_to_run(registry: Registry) -> None:
+    await serve(registry, "a", "b", builds={BOT: BUILD, "broken:bot": "1"}, bots=(BOT,))
+    await convict(registry, "c1", "c2", "c3")
+    assert await place(registry, "n1") == "a"
+
+
+async def test_those_who_wait_for_a_quarantined_bot_keep_nobody_waiting(registry: Registry) -> None:
+    await serve(registry, "a")
+    for n in range(3):
+        await registry.join_line(f"w{n}", n, 60_000, bot=BOT)
+    assert await place(registry, "n1", GOOD, in_turn=True) is None, "two slots, and three are before it"
+    await convict(registry, "c1", "c2", "c3")
+    assert await place(registry, "n1", GOOD, in_turn=True) == "a"
+
+
+async def test_a_quarantine_that_cannot_be_read_bars_nobody(redis_url: str) -> None:
+    await empty(redis_url)
+    registry = RedisRegistry.connect(redis_url, command_timeout_s=5)
+    client = Redis.from_url(redis_url)
+    try:
+        await serve(registry, "a")
+        for written in ("", "[]", '{"builds": 7}', '{"at_ms": 1, "builds": {}}'):
+            await client.hset(keys.QUARANTINE, BOT, written)  # type: ignore[misc]
+            assert [(q.bot, q.builds) for q in await registry.quarantined()] == [(BOT, ())]
+            assert await place(registry, f"n{len(written)}") == "a"
+            await registry.release(f"n{len(written)}")
+    finally:
+        await client.aclose()
+        await registry.close()

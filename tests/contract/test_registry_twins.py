@@ -1,7 +1,8 @@
 """Redis and its in-memory twin do the same, whatever happens in whatever order, and no slot is lost or doubled."""
 
 import asyncio
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine, Iterator, Mapping
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 import pytest
@@ -18,6 +19,7 @@ from hypothesis.stateful import (
 
 from shared.calls.outcome import Reason
 from shared.calls.state import CallEvent
+from shared.fleet.quarantine import open_to
 from shared.fleet.selector import best_worker
 from shared.fleet.worker import Order, WorkerRecord, WorkerState
 from shared.registry import MemoryRegistry, RedisRegistry, Registry, TimelineEntry
@@ -27,13 +29,14 @@ from tests.conftest import Clock, empty
 
 LEASE_MS = 5_000
 HOLD_MS = 12_000
+NO_BUILDS: Mapping[str, str] = MappingProxyType({})
 SETTLE_MS = 1_000
 CAPACITIES = {"w1": 1, "w2": 2, "w3": 2}
 WORKERS = st.sampled_from(list(CAPACITIES))
 BOTS = st.sampled_from(["", "m:sales", "m:support"])
 LISTED = st.sampled_from([None, None, (), ("m:sales",), ("m:sales", "m:support")])
 CALLS = st.sampled_from([f"c{n}" for n in range(6)])
-BOTS = st.sampled_from(["m:a", "m:b"])
+BUILDS = st.dictionaries(st.sampled_from(["m:sales", "m:support"]), st.sampled_from(["", "1"]))
 
 
 class Twins(RuleBasedStateMachine):
@@ -75,11 +78,18 @@ class Twins(RuleBasedStateMachine):
         state=st.sampled_from([*WorkerState, WorkerState.SERVING]),
         offers=st.none() | st.integers(0, 3),
         bots=LISTED,
+        builds=BUILDS,
     )
     def beat(
-        self, worker_id: str, state: WorkerState, offers: int | None = None, bots: tuple[str, ...] | None = None
+        self,
+        worker_id: str,
+        state: WorkerState,
+        offers: int | None = None,
+        bots: tuple[str, ...] | None = None,
+        builds: Mapping[str, str] = NO_BUILDS,
     ) -> None:
-        record = WorkerRecord(worker_id, "127.0.0.1:1", state, CAPACITIES[worker_id], offers=offers, bots=bots)
+        how: dict[str, Any] = {"offers": offers, "bots": bots, "builds": dict(builds)}
+        record = WorkerRecord(worker_id, "127.0.0.1:1", state, CAPACITIES[worker_id], **how)
         self.both("heartbeat", record, sorted(self.sessions[worker_id]), LEASE_MS)
 
     @rule(gateway_id=st.sampled_from(["g1", "g2", "g3"]))
@@ -147,9 +157,10 @@ class Twins(RuleBasedStateMachine):
         self.stop_sessions(call_id)
         self.both("release", call_id)
 
-    @rule(call_id=CALLS, bot=BOTS, build=st.sampled_from(["", "1"]))
-    def convict(self, call_id: str, bot: str, build: str) -> None:
-        self.both("convict", call_id, bot, build)
+    @rule(call_ids=st.sets(CALLS, min_size=2), bot=BOTS, build=st.sampled_from(["", "1"]))
+    def convict(self, call_ids: set[str], bot: str, build: str) -> None:
+        for call_id in sorted(call_ids):
+            self.both("convict", call_id, bot, build)
         self.both("quarantined")
 
     @rule(bot=BOTS)
@@ -295,6 +306,48 @@ def test_every_registry_chooses_as_the_selector_does(
             await registry.heartbeat(record, live, 0 if n in silent else LEASE_MS)
         best = best_worker(await registry.workers(), clock(), bot)
         held = await registry.reserve("new", HOLD_MS, bot=bot)
+        await registry.release("new")
+        return best and best.record.worker_id, held and held.worker_id
+
+    for registry in registries:
+        expected, chosen = runner.run(choose(registry))
+        assert chosen == expected
+
+
+@given(
+    fleet=st.lists(st.tuples(st.sampled_from([*WorkerState, WorkerState.SERVING]), LISTED, BUILDS), max_size=4),
+    bad=st.sets(st.tuples(st.sampled_from(["m:sales", "m:support"]), st.sampled_from(["", "1"]))),
+    silent=st.sets(st.integers(0, 3), max_size=1),
+    bot=BOTS,
+    is_live=st.booleans(),
+)
+@settings(
+    max_examples=300, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+def test_every_registry_keeps_the_calls_of_quarantined_bots_from_the_same_workers(
+    twins: tuple[asyncio.Runner, list[Registry], Clock],
+    fleet: list[tuple[WorkerState, tuple[str, ...] | None, dict[str, str]]],
+    bad: set[tuple[str, str]],
+    silent: set[int],
+    bot: str,
+    is_live: bool,
+) -> None:
+    runner, registries, clock = twins
+
+    async def choose(registry: Registry) -> tuple[str | None, str | None]:
+        for view in await registry.workers():
+            await registry.remove_worker(view.record.worker_id)
+        for quarantine in await registry.quarantined():
+            await registry.release_bot(quarantine.bot)
+        for name, build in sorted(bad):
+            for call_id in "abc":
+                await registry.convict(call_id, name, build)
+        for n, (state, bots, builds) in enumerate(fleet):
+            record = WorkerRecord(f"w{n}", "127.0.0.1:1", state, 2, bots=bots, builds=builds)
+            await registry.heartbeat(record, [], 0 if n in silent else LEASE_MS)
+        workers, quarantines = await registry.workers(), {q.bot: q for q in await registry.quarantined()}
+        best = best_worker(open_to(bot, workers, {} if is_live else quarantines, clock()), clock(), bot)
+        held = await registry.reserve("new", HOLD_MS, bot=bot, is_live=is_live)
         await registry.release("new")
         return best and best.record.worker_id, held and held.worker_id
 

@@ -2,10 +2,11 @@
 -- shared/fleet/selector.py (share of what is offered, calls, id). Workers to avoid are neither, and a worker that lists
 -- its bots is best only if the call's is among them. With a ceiling, the call is placed only if fewer other calls of its
 -- number hold slots. In turn, it is placed only if there is room for it when all who wait in line before it, for a bot
--- that one of these workers runs, have been placed. After a start without data nothing new is placed until the workers
--- have told of their calls.
+-- that one of these workers runs, have been placed. A new call is kept from workers whose build of its bot is
+-- quarantined (shared/fleet/quarantine.py). After a start without data nothing new is placed until the workers have
+-- told of their calls.
 -- KEYS  1 workers  2 capacities  3 leases  4 serving  5 holders  6 line  7 places  8 bots of those who wait  9 since
---       10 workers that list their bots
+--       10 workers that list their bots  11 quarantine
 -- ARGV  1 call_id  2 now_ms  3 slot end (ms)  4 ttl_ms  5 prefix of slots keys  6 prefix of number keys  7 its number
 --       8 ceiling (0 = none; -1: the call lives, it goes up to capacities whatever is offered)  9 "1" = in turn
 --       10 ms for which nothing is placed after `since`  11 its bot or "" (any worker runs it)  12… workers to avoid
@@ -67,9 +68,13 @@ local function count_placed(whose)
   return count
 end
 
+local records = {}
 local function record_of(worker)
-  local was_read, record = pcall(cjson.decode, redis.call('HGET', KEYS[1], worker) or '')
-  return was_read and type(record) == 'table' and record or {}
+  if not records[worker] then
+    local was_read, record = pcall(cjson.decode, redis.call('HGET', KEYS[1], worker) or '')
+    records[worker] = was_read and type(record) == 'table' and record or {}
+  end
+  return records[worker]
 end
 
 local function capacity_of(worker)
@@ -88,8 +93,57 @@ for _, worker in ipairs(redis.call('SMEMBERS', KEYS[10])) do
   end
 end
 
-local function can_run(bots, asked)
-  return not bots or asked == '' or bots[asked] == true
+local serving = redis.call('ZRANGEBYSCORE', KEYS[4], '(' .. ARGV[2], '+inf')
+
+-- quarantined builds by bot; for a call that lives none is
+local quarantined = {}
+local stored = ceiling < 0 and {} or redis.call('HGETALL', KEYS[11])
+for i = 1, #stored, 2 do
+  local was_read, told = pcall(cjson.decode, stored[i + 1])
+  if was_read and type(told) == 'table' and type(told.builds) == 'table' then
+    quarantined[stored[i]] = {}
+    for _, build in ipairs(told.builds) do
+      quarantined[stored[i]][build] = true
+    end
+  end
+end
+
+local function builds_of(worker)
+  local told = record_of(worker).builds
+  return type(told) == 'table' and told or {}
+end
+
+local function is_quarantined_at(worker, asked)
+  return quarantined[asked] and quarantined[asked][builds_of(worker)[asked] or ''] == true
+end
+
+local function lists(worker, asked)
+  return not bots_of[worker] or asked == '' or bots_of[worker][asked] == true
+end
+
+-- the worker that goes on with quarantined bots, for no serving one runs any other
+local function kept_worker()
+  local first
+  for _, worker in ipairs(serving) do
+    if not next(builds_of(worker)) then
+      return nil
+    end
+    for name in pairs(builds_of(worker)) do
+      if lists(worker, name) and not is_quarantined_at(worker, name) then
+        return nil
+      end
+    end
+    if not first or before(worker, first) then
+      first = worker
+    end
+  end
+  return first
+end
+
+local kept = next(quarantined) and kept_worker()
+
+local function runs(worker, asked)
+  return lists(worker, asked) and (worker == kept or not is_quarantined_at(worker, asked))
 end
 
 local capacities = {}
@@ -98,20 +152,14 @@ for i = 1, #flat, 2 do
   capacities[flat[i]] = tonumber(flat[i + 1])
 end
 
--- of those that can take it: the bots that they list, and whether one of them runs any
-local able, runs_any = {}, false
+local able = {}
 local free, best, best_share, best_used = 0
-for _, worker in ipairs(redis.call('ZRANGEBYSCORE', KEYS[4], '(' .. ARGV[2], '+inf')) do
+for _, worker in ipairs(serving) do
   local capacity = ceiling < 0 and capacity_of(worker) or capacities[worker] or 0
   local used = redis.call('ZCOUNT', slots_of .. worker, '(' .. ARGV[2], '+inf')
-  local bots = bots_of[worker]
-  if used < capacity and not avoided[worker] and can_run(bots, bot) then
+  if used < capacity and not avoided[worker] and runs(worker, bot) then
     free = free + capacity - used
-    if bots then
-      table.insert(able, bots)
-    else
-      runs_any = true
-    end
+    table.insert(able, worker)
     local share = used / capacity
     if not best or share < best_share
       or (share == best_share and (used < best_used or (used == best_used and before(worker, best)))) then
@@ -123,16 +171,18 @@ if not best then
   return nil
 end
 
+local known = {}
 local function is_run_by_able(asked)
-  if runs_any then
-    return true
-  end
-  for _, bots in ipairs(able) do
-    if can_run(bots, asked) then
-      return true
+  if known[asked] == nil then
+    known[asked] = false
+    for _, worker in ipairs(able) do
+      if runs(worker, asked) then
+        known[asked] = true
+        break
+      end
     end
   end
-  return false
+  return known[asked]
 end
 
 -- those before this call in line, as if they had been placed
