@@ -40,6 +40,7 @@ from worker.pipeline.services.current import use_settings
 from worker.pipeline.turn import tell_waits
 from worker.pipeline.vad import take_spent_s
 from worker.prompts import APOLOGY, Prompt
+from worker.provider_health import Patience
 from worker.rehearsal import Rehearsed, rehearse
 from worker.resumption import CheckpointStore
 from worker.server import worker_app
@@ -309,6 +310,7 @@ class WorkerApp:
             transcripts=settings.transcripts,
             call_id=record.call_id,
             whose=whose,
+            patience=Patience(settings.provider_patience_s, settings.greeting_patience_s),
             span=self._span_of(record, whose),
         )
         stream = CallStream(

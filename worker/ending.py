@@ -9,7 +9,7 @@ from enum import StrEnum
 
 from shared.calls.outcome import Reason
 from shared.sfvopi.closing import CloseCode
-from worker.providers import Failure
+from worker.provider_health import Failure
 from worker.speaker import PATIENCE_S
 
 
@@ -104,7 +104,12 @@ class View:
     last_activity_at: float  # somebody spoke, pressed a key, was understood
     quiet_at: float  # when the caller has heard all that was said so far
     end_seen_at: float | None  # the bot asked its pipeline to end
-    provider_down: Failure | None
+    given_up: Failure | None  # the caller waits for a provider that does not answer
+
+
+def given_up(failure: Failure) -> Ending:
+    """The ending of a call whose caller waits in vain for this provider."""
+    return Ending(Reason.PROVIDER_ERROR, f"{failure.service} by {failure.provider}: {failure.fault}")
 
 
 def overdue(view: View, limits: Limits) -> Ending | None:
@@ -115,9 +120,6 @@ def overdue(view: View, limits: Limits) -> Ending | None:
         return Ending(Reason.MAX_DURATION)
     if not view.has_started:
         return None
-    if view.provider_down is not None:
-        failure = view.provider_down
-        return Ending(Reason.PROVIDER_ERROR, f"{failure.service} by {failure.provider}: {failure.fault}")
     if view.detached_at is not None:
         return None  # what the bot says waits for the stream; so does this
     if view.end_seen_at is not None:
@@ -126,6 +128,8 @@ def overdue(view: View, limits: Limits) -> Ending | None:
         if view.now - silent_since > limits.end_grace_s:
             return Ending(Reason.STUCK, "the pipeline did not pass an EndFrame on")
         return None
+    if view.given_up is not None:
+        return given_up(view.given_up)
     if view.now - max(view.last_activity_at, view.attached_at, view.quiet_at) >= limits.idle_s:
         return Ending(Reason.IDLE)
     return None

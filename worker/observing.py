@@ -30,7 +30,7 @@ from shared.telemetry.catalogue import (
 )
 from shared.telemetry.meter import Meter
 from shared.telemetry.traces import NO_SPAN, Span
-from worker.providers import Failure, Providers
+from worker.provider_health import USUAL, Failure, Patience, ProviderHealth
 from worker.turns import Turn, Turns
 
 MAX_ENTRIES = 1000  # kept for a registry that is away
@@ -66,9 +66,10 @@ class CallWatch:
         call_id: str = "",
         whose: Mapping[str, str] = NOBODYS,
         span: Span = NO_SPAN,
+        patience: Patience = USUAL,
     ) -> None:
         self.span = span
-        self.providers = Providers()
+        self.health = ProviderHealth(patience)
         self.last_activity_at = time.monotonic()
         self.end_seen_at: float | None = None  # an EndFrame was on its way down the pipeline
         self.pipeline_started = asyncio.Event()
@@ -129,6 +130,7 @@ class CallWatch:
         self._meter.count(FRAMES_DROPPED, reason=reason)
 
     def stream_started(self, stream_id: str) -> None:
+        self.health.began(time.monotonic())
         self.note(TimelineEvent.STREAM_STARTED, stream_id=stream_id, repeated=self._started_at is not None)
         if self._started_at is None:
             self._started_at = self.last_activity_at = time.monotonic()
@@ -201,6 +203,7 @@ class CallWatch:
     def caller_transcribed(self, text: str) -> None:
         self.active()
         self.turns.caller_transcribed(self.last_activity_at)
+        self.health.caller_understood(self.last_activity_at)
         self._said(TimelineEvent.CALLER_SAID, text)
 
     def bot_sentence(self, sentence_id: int, text: str) -> None:
@@ -224,9 +227,17 @@ class CallWatch:
             self._said(TimelineEvent.BOT_SAID, text, **({"cut": True} if cut else {}))
 
     def provider_failed(self, failure: Failure) -> None:
-        self.providers.failed(failure, time.monotonic())
-        self._meter.count(PROVIDER_ERRORS, provider=failure.provider, fault=failure.fault)
-        self.note(TimelineEvent.PROVIDER_ERROR, provider=failure.provider, fault=failure.fault)
+        """Whatever comes of it: counted, and noted with what the caller was doing."""
+        now = time.monotonic()
+        if self.health.failed(failure, now):
+            self._meter.count(PROVIDER_ERRORS, provider=failure.provider, fault=failure.fault)
+            caller = str(self.health.doing(now))
+            self.note(TimelineEvent.PROVIDER_ERROR, provider=failure.provider, fault=failure.fault, caller=caller)
+
+    def given_up(self, now: float) -> Failure | None:
+        """The provider that the caller waits for in vain, if there is one."""
+        self.health.caller_was_loud(*self.turns.loud)
+        return self.health.given_up(now)
 
     def used(self, metric: Metric, amount: float, **labels: str) -> None:
         """A provider was used: counted for the call's bot and number group."""

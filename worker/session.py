@@ -22,7 +22,7 @@ from shared.telemetry.logs import get_logger
 from shared.telemetry.meter import Meter
 from worker.bot_loader import Bot, BotNotFound
 from worker.checkpoint import Unreadable
-from worker.ending import Ending, FirstEnding, Limits, Manner, View, overdue
+from worker.ending import Ending, FirstEnding, Limits, Manner, View, given_up, overdue
 from worker.pipeline.finish import ask_to_cancel, ask_to_finish, close_clients, force
 from worker.prompts import Prompt
 from worker.resumption import CheckpointStore, Keeper
@@ -197,7 +197,7 @@ class Session:
             last_activity_at=watch.last_activity_at,
             quiet_at=self.stream.speaker.quiet_at,
             end_seen_at=watch.end_seen_at,
-            provider_down=watch.providers.down(now),
+            given_up=watch.given_up(now),
         )
 
     async def _drop_silent_socket(self) -> None:
@@ -243,9 +243,9 @@ class Session:
     def _ending_of_bot(self) -> Ending:
         """Why the bot came to its end, when nobody asked it to."""
         watch = self.stream.watch
-        failure = watch.providers.down(time.monotonic())
+        failure = watch.health.ended(time.monotonic(), in_order=watch.end_seen_at is not None)
         if failure is not None:
-            return Ending(Reason.PROVIDER_ERROR, f"{failure.service} by {failure.provider}: {failure.fault}")
+            return given_up(failure)
         if not watch.pipeline_started.is_set():
             return Ending(Reason.BOT_ERROR, "the bot ended before its pipeline had begun")
         return Ending(Reason.IDLE if watch.idle_seen else Reason.BOT_ENDED)

@@ -37,6 +37,11 @@ class Turns:
             self._loud_since = now
         self._loud_at = now
 
+    @property
+    def loud(self) -> tuple[float, float]:
+        """From when to when the caller was loud, last."""
+        return self._loud_since or 0.0, self._loud_at or 0.0
+
     def caller_transcribed(self, now: float) -> None:
         """Final text of what the caller said."""
         self._last_word_at = self._loud_at

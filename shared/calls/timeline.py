@@ -26,7 +26,7 @@ class TimelineEvent(StrEnum):
     CHECKPOINT_PLAYED = "checkpoint_played"  # name, ms since it was sent
     AUDIO_CLEARED = "audio_cleared"  # sequence_number, ms since it was sent
     WIRE = "wire"  # messages by event, bytes, longest gap, what was dropped; once a stream
-    PROVIDER_ERROR = "provider_error"  # provider, fault
+    PROVIDER_ERROR = "provider_error"  # provider, fault, caller (what they were doing: only who waits is given up)
     TURN = "turn"  # stt_ms, llm_ms, tts_ms, total_ms
     DETACHED = "detached"  # code of the close
     ADOPTED = "adopted"  # worker_id, epoch, how (adopted | replaced): a returning stream, or a second one

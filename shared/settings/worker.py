@@ -74,6 +74,20 @@ class WorkerSettings(FleetSettings):
         validation_alias=env("SFVOPI_IDLE_S"),
         description="A call in which nobody speaks is ended.",
     )
+    provider_patience_s: float = Field(
+        5,
+        gt=0,
+        validation_alias=env("SFVOPI_PROVIDER_PATIENCE_S"),
+        description="Seconds that a caller waits in silence for an answer whose provider has failed, before the call "
+        "is given up with an apology. The default is longer than the 4 s after which Pipecat's services reconnect. A "
+        "service that can do no more work (its key is refused) is given one second.",
+    )
+    greeting_patience_s: float = Field(
+        10,
+        gt=0,
+        validation_alias=env("SFVOPI_GREETING_PATIENCE_S"),
+        description="Likewise, for a caller to whom nothing was said yet: the first sound of a voice may take long.",
+    )
     end_grace_s: float = Field(
         5, gt=0, validation_alias=env("SFVOPI_END_GRACE_S"), description="For a pipeline to end by itself."
     )

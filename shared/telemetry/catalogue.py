@@ -54,7 +54,7 @@ STREAM_REFUSALS = (
     "registry_away",
 )
 PROVIDERS = ("deepgram", "openai", "cartesia", "elevenlabs", "whisper", "scripted", "piper", "other")
-PROVIDER_FAULTS = ("auth", "rate_limit", "timeout", "connection", "server", "other")
+PROVIDER_FAULTS = ("auth", "request", "rate_limit", "timeout", "connection", "server", "other")
 BOT, NUMBER_GROUP = ("bot", OTHER), ("number_group", OTHER)
 
 WEBHOOK_SECONDS = Metric(

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from pipecat.pipeline.pipeline import PipelineSink
-from pipecat.pipeline.service_switcher import ServiceSwitcher, ServiceSwitcherStrategyFailover
+from pipecat.pipeline.service_switcher import ServiceSwitcher, ServiceSwitcherStrategy
 from pipecat.processors.aggregators.llm_response_universal import LLMAssistantAggregator, LLMUserAggregator
 from pipecat.processors.audio.vad_processor import VADProcessor
 from pipecat.processors.frame_processor import FrameProcessor
@@ -57,9 +57,12 @@ def is_audio_wanted_behind(processor: FrameProcessor, pipeline: FrameProcessor) 
 
 
 def has_substitute(service: FrameProcessor, pipeline: FrameProcessor) -> bool:
-    """Whether another service takes over by itself where this one failed."""
+    """Whether another service stands in for this one: it does already, or takes over by itself where this one fails."""
     for processor in processors_in(pipeline):
         if isinstance(processor, ServiceSwitcher) and service in processor.services:
-            fails_over = isinstance(processor.strategy, ServiceSwitcherStrategyFailover)
+            strategy = processor.strategy
+            if strategy.active_service is not service:
+                return True
+            fails_over = type(strategy).handle_error is not ServiceSwitcherStrategy.handle_error
             return fails_over and any(other is not service and other.is_usable for other in processor.services)
     return False

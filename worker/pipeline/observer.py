@@ -14,40 +14,37 @@ from pipecat.frames.frames import (
     EndFrame,
     ErrorFrame,
     Frame,
+    FunctionCallCancelFrame,
     FunctionCallInProgressFrame,
     FunctionCallResultFrame,
+    FunctionCallsStartedFrame,
     InterimTranscriptionFrame,
+    InterruptionFrame,
     LLMContextAssistantTimestampFrame,
     LLMContextFrame,
+    LLMFullResponseEndFrame,
+    LLMFullResponseStartFrame,
     LLMTextFrame,
     TranscriptionFrame,
+    UserMuteStartedFrame,
+    UserMuteStoppedFrame,
     UserStartedSpeakingFrame,
+    UserStoppedSpeakingFrame,
+    VADUserStartedSpeakingFrame,
+    VADUserStoppedSpeakingFrame,
 )
 from pipecat.pipeline.base_pipeline import BasePipeline
 from pipecat.pipeline.worker import PipelineWorker
 from pipecat.processors.aggregators.dtmf_aggregator import DTMFAggregator
 from pipecat.processors.frame_processor import FrameProcessor
-from pipecat.services.ai_service import AIService
 from pipecat.services.llm_service import LLMService
-from pipecat.services.stt_service import STTService
 from pipecat.services.tts_service import TTSService
 from pipecat.transports.base_input import BaseInputTransport
 from pipecat.transports.base_output import BaseOutputTransport
-from pipecat.utils.errors import ErrorCategory
 
-from shared.telemetry.catalogue import PROVIDERS
 from worker.observing import CallWatch
-from worker.pipeline.anatomy import has_substitute, processors_in
-from worker.providers import Failure, Service
-
-FAULTS: dict[ErrorCategory, str] = {
-    ErrorCategory.AUTHENTICATION: "auth",
-    ErrorCategory.AUTHORIZATION: "auth",
-    ErrorCategory.RATE_LIMIT: "rate_limit",
-    ErrorCategory.QUOTA: "rate_limit",
-    ErrorCategory.CONNECTIVITY: "connection",
-    ErrorCategory.SERVER: "server",
-}
+from worker.pipeline.anatomy import processors_in
+from worker.pipeline.failures import failure_of, recogniser_gone, recognisers_in
 
 PASS_ON = (BasePipeline, BaseInputTransport, BaseOutputTransport)  # what they push is others', or audio
 
@@ -59,15 +56,25 @@ class CallObserver:
         self._watch = watch
         self._pipeline = pipeline
         self._told: deque[int] = deque(maxlen=256)  # frames' ids: the next processor pushes them on
+        self._seen: set[PipelineWorker] = set()
+        watch.health.recogniser_gone = lambda: recogniser_gone(pipeline)
         pipeline.add_event_handler("on_pipeline_started", self._started)
+        self._look_at(pipeline)
+
+    def _look_at(self, pipeline: PipelineWorker) -> None:
+        self._seen.add(pipeline)
         for processor in processors_in(pipeline.pipeline):
             if isinstance(processor, TTSService):
                 processor.add_event_handler("on_error", self._pushed)
+                processor.add_event_handler("on_tts_request", self._words_given)
             elif not isinstance(processor, PASS_ON):
                 processor.add_event_handler("on_before_push_frame", self._pushed)
 
     def _started(self, *_: object) -> None:
         self._watch.pipeline_started.set()
+        for worker in others_beside(self._pipeline):  # a bot of several, whose model may be in another one
+            if worker not in self._seen:
+                self._look_at(worker)
 
     def _pushed(self, source: FrameProcessor, frame: Frame) -> None:
         kind = type(frame)
@@ -80,13 +87,55 @@ class CallObserver:
 
     def _transcribed(self, frame: TranscriptionFrame, source: FrameProcessor) -> None:
         # keys that were turned into text are no speech
-        if frame.text.strip() and not isinstance(source, DTMFAggregator):
+        if isinstance(source, DTMFAggregator):
+            self._watch.health.caller_understood(time.monotonic())
+        elif frame.text.strip():
             self._watch.caller_transcribed(frame.text)
-            self._watch.providers.lives(Service.STT)
 
-    def _model_spoke(self, _: LLMTextFrame, __: FrameProcessor) -> None:
+    def _model_spoke(self, _: LLMTextFrame, source: FrameProcessor) -> None:
         self._watch.turns.llm_spoke(time.monotonic())
-        self._watch.providers.lives(Service.LLM)
+        self._watch.health.model_gave(source.name)
+
+    def _half_heard(self, _: InterimTranscriptionFrame, __: FrameProcessor) -> None:
+        self._watch.active()
+        self._watch.health.hears()
+
+    def _caller_spoke(self, _: Frame, __: FrameProcessor) -> None:
+        self._watch.health.caller_spoke(time.monotonic())
+
+    def _caller_stopped(self, _: Frame, __: FrameProcessor) -> None:
+        self._watch.health.caller_stopped(time.monotonic())
+
+    def _turn_ended(self, _: UserStoppedSpeakingFrame, __: FrameProcessor) -> None:
+        if not recognisers_in(self._pipeline):  # the model hears by itself
+            self._watch.health.caller_understood(time.monotonic())
+
+    def _muted(self, frame: Frame, _: FrameProcessor) -> None:
+        self._watch.health.caller_muted(isinstance(frame, UserMuteStartedFrame))
+
+    def _interrupted(self, _: InterruptionFrame, __: FrameProcessor) -> None:
+        self._watch.health.interrupted(time.monotonic())
+
+    def _model_asked(self, _: LLMFullResponseStartFrame, source: FrameProcessor) -> None:
+        if isinstance(source, LLMService):
+            self._watch.health.model_asked(source.name, time.monotonic())
+
+    def _model_done(self, _: LLMFullResponseEndFrame, source: FrameProcessor) -> None:
+        self._watch.health.model_done(source.name, time.monotonic())
+
+    def _tools_called(self, frame: FunctionCallsStartedFrame, source: FrameProcessor) -> None:
+        self._watch.health.model_gave(source.name)
+        for call in frame.function_calls:
+            self._watch.health.tool_began(call.tool_call_id)
+
+    def _tool_ended(self, frame: FunctionCallResultFrame | FunctionCallCancelFrame, _: FrameProcessor) -> None:
+        self._watch.conversation_changed.set()
+        properties = getattr(frame, "properties", None)
+        if properties is None or properties.is_final:
+            self._watch.health.tool_ended(frame.tool_call_id, time.monotonic())
+
+    def _words_given(self, _: TTSService, __: str, text: str) -> None:
+        self._watch.health.words_given(text, time.monotonic())
 
     def _active(self, _: Frame, __: FrameProcessor) -> None:
         self._watch.active()
@@ -108,13 +157,24 @@ Act = Callable[[CallObserver, Any, FrameProcessor], None]
 ACTS: dict[type[Frame], Act] = {
     TranscriptionFrame: CallObserver._transcribed,
     LLMTextFrame: CallObserver._model_spoke,
-    InterimTranscriptionFrame: CallObserver._active,
+    InterimTranscriptionFrame: CallObserver._half_heard,
     UserStartedSpeakingFrame: CallObserver._active,
     # a turn of the caller's, one of the bot's, a tool's beginning and end
     LLMContextFrame: CallObserver._conversation_changed,
     LLMContextAssistantTimestampFrame: CallObserver._conversation_changed,
     FunctionCallInProgressFrame: CallObserver._conversation_changed,
-    FunctionCallResultFrame: CallObserver._conversation_changed,
+    FunctionCallResultFrame: CallObserver._tool_ended,
+    FunctionCallCancelFrame: CallObserver._tool_ended,
+    FunctionCallsStartedFrame: CallObserver._tools_called,
+    # what the caller waits for, and what is on its way to them
+    VADUserStartedSpeakingFrame: CallObserver._caller_spoke,
+    VADUserStoppedSpeakingFrame: CallObserver._caller_stopped,
+    UserStoppedSpeakingFrame: CallObserver._turn_ended,
+    UserMuteStartedFrame: CallObserver._muted,
+    UserMuteStoppedFrame: CallObserver._muted,
+    InterruptionFrame: CallObserver._interrupted,
+    LLMFullResponseStartFrame: CallObserver._model_asked,
+    LLMFullResponseEndFrame: CallObserver._model_done,
     EndFrame: CallObserver._ends,
     ErrorFrame: CallObserver._failed,
 }
@@ -123,36 +183,7 @@ ACTS: dict[type[Frame], Act] = {
 _ACT_OF: dict[type[Frame], Act | None] = {}  # of every kind that was seen
 
 
-def failure_of(frame: ErrorFrame, source: FrameProcessor, pipeline: PipelineWorker) -> Failure | None:
-    """The failure of a provider that this error is; None if it is the bot's own."""
-    processor = frame.processor or source
-    if not isinstance(processor, AIService) or frame.category is ErrorCategory.APPLICATION:
-        return None
-    permanent = bool(frame.category and frame.category.is_permanent) or not processor.is_usable or bool(frame.fatal)
-    replaced = has_substitute(processor, pipeline.pipeline)
-    return Failure(provider_of(processor), fault_of(frame), service_of(processor), permanent, replaced)
-
-
-def service_of(processor: FrameProcessor) -> Service:
-    if isinstance(processor, STTService):
-        return Service.STT
-    return Service.LLM if isinstance(processor, LLMService) else Service.TTS
-
-
-def provider_of(processor: FrameProcessor) -> str:
-    """The provider's name as a metric label, from where its service is defined."""
-    names = " ".join(f"{cls.__module__}.{cls.__name__}".lower() for cls in type(processor).__mro__)
-    return next((provider for provider in PROVIDERS if provider in names), "other")
-
-
-def fault_of(frame: ErrorFrame) -> str:
-    """The kind of fault as a metric label: by its category, else by the exception or the text of the error."""
-    if isinstance(frame.exception, TimeoutError):
-        return "timeout"
-    if frame.category in FAULTS:
-        return FAULTS[frame.category]
-    if isinstance(frame.exception, OSError):
-        return "connection"
-    text = frame.error.lower()
-    clues = {"401": "auth", "403": "auth", "429": "rate_limit", "timeout": "timeout", "timed out": "timeout"}
-    return next((fault for clue, fault in clues.items() if clue in text), "other")
+def others_beside(pipeline: PipelineWorker) -> list[PipelineWorker]:
+    """The other pipelines of a bot that has several in one runner."""
+    entries = getattr(pipeline.worker_runner, "_entries", {}).values()
+    return [entry.worker for entry in entries if isinstance(entry.worker, PipelineWorker)]

@@ -55,7 +55,6 @@ from worker.pipeline.recordings import Recording
 from worker.pipeline.resampler import Resampler
 from worker.pipeline.usage import count_usage
 from worker.pipeline.vad import EDGE_PARAMS
-from worker.providers import Service
 from worker.stream import CallStream
 from worker.turns import LOUD_RMS
 
@@ -348,9 +347,11 @@ class SFVoPIOutput(BaseOutputTransport):
             return
         if isinstance(frame, UserMuteStartedFrame | UserMuteStoppedFrame):
             self._is_muted = isinstance(frame, UserMuteStartedFrame)
-        if isinstance(frame, TTSAudioRawFrame):
-            self._stream.watch.turns.tts_spoke(time.monotonic())
-            self._stream.watch.providers.lives(Service.TTS)
+        if isinstance(frame, OutputAudioRawFrame):
+            now = time.monotonic()
+            self._stream.watch.health.sound_came(frame.num_frames / frame.sample_rate, now)
+            if isinstance(frame, TTSAudioRawFrame):
+                self._stream.watch.turns.tts_spoke(now)
         elif isinstance(frame, MetricsFrame):
             count_usage(frame, self._stream.watch)
         await super().process_frame(frame, direction)

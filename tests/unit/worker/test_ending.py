@@ -6,7 +6,7 @@ import pytest
 
 from shared.calls.outcome import Reason
 from worker.ending import CLOSE_CODES, MANNERS, Ending, FirstEnding, Limits, View, overdue
-from worker.providers import Failure, Service
+from worker.provider_health import Failure, Service
 
 LIMITS = Limits(window_s=10, idle_s=60, max_s=600, end_grace_s=5)
 LIVING = View(
@@ -18,9 +18,9 @@ LIVING = View(
     last_activity_at=990.0,
     quiet_at=0.0,
     end_seen_at=None,
-    provider_down=None,
+    given_up=None,
 )
-DOWN = Failure("openai", "auth", Service.LLM, is_permanent=True)
+DOWN = Failure("openai", "auth", Service.LLM, is_dead=True)
 
 
 def test_a_living_call_has_no_ending():
@@ -33,7 +33,7 @@ def test_a_living_call_has_no_ending():
         ({"detached_at": 990.0}, Reason.STREAM_CLOSED),
         ({"detached_at": 990.0, "has_started": False}, Reason.NO_START),
         ({"began_at": 400.0}, Reason.MAX_DURATION),
-        ({"provider_down": DOWN}, Reason.PROVIDER_ERROR),
+        ({"given_up": DOWN}, Reason.PROVIDER_ERROR),
         ({"end_seen_at": 994.0}, Reason.STUCK),
         ({"last_activity_at": 940.0}, Reason.IDLE),
     ],

@@ -79,7 +79,7 @@ async def test_a_language_model_that_refuses_the_key(start_worker, provider, apo
     record = await fleet.ended()
     assert (record.reason, record.detail) == (Reason.PROVIDER_ERROR, "llm by openai: auth")
     assert fleet.count("sfvopi_provider_errors_total", provider="openai", fault="auth") == 1
-    assert ("provider_error", {"provider": "openai", "fault": "auth"}) in await fleet.timeline()
+    assert ("provider_error", {"provider": "openai", "fault": "auth", "caller": "greeting"}) in await fleet.timeline()
 
 
 async def test_a_voice_that_refuses_the_key(start_worker, provider, apology_wav):

@@ -1,4 +1,4 @@
-"""The pure judges: turns as figures, providers as alive or down, who gives way, what a bot is called."""
+"""The pure judges: turns as figures, who gives way, what a bot is called."""
 
 import pytest
 from loguru import logger
@@ -7,12 +7,7 @@ from structlog.testing import capture_logs
 from worker.admission import FirstStream, compare_call_header, gives_way
 from worker.bot_loader import BotLoader, BotNotFound
 from worker.pipecat_logs import route_pipecat_logs, without_speech
-from worker.providers import Failure, Providers, Service
 from worker.turns import Turns
-
-
-def failure(service=Service.LLM, **changes):
-    return Failure("openai", "server", service, **changes)
 
 
 def test_a_turn_is_measured_from_the_last_loud_frame_to_the_first_audio():
@@ -68,33 +63,6 @@ def test_an_interruption_by_a_key_has_no_barge_in_time():
     turns = Turns()
     turns.bot_heard(1.0)
     assert turns.interrupted(1.5) is None
-
-
-@pytest.mark.parametrize(
-    ("failures", "now", "is_down"),
-    [
-        ([failure(is_permanent=True)], 0.0, True),
-        ([failure(is_permanent=True, replaced=True)], 100.0, False),
-        ([failure()], 1.0, False),
-        ([failure()], 5.0, True),
-        ([failure()] * 3, 0.0, True),
-        ([failure(Service.STT)], 100.0, False),
-        ([failure(Service.STT)] * 5, 0.0, True),
-        ([], 100.0, False),
-    ],
-)
-def test_when_a_provider_is_down(failures, now, is_down):
-    providers = Providers()
-    for each in failures:
-        providers.failed(each, 0.0)
-    assert (providers.down(now) is not None) is is_down
-
-
-def test_a_sign_of_life_forgives():
-    providers = Providers()
-    providers.failed(failure(), 0.0)
-    providers.lives(Service.LLM)
-    assert providers.down(100.0) is None
 
 
 @pytest.mark.parametrize(
