@@ -17,7 +17,7 @@ from prometheus_client.exposition import choose_encoder
 from shared.telemetry.catalogue import BUILD, CATALOGUE, NAMED_BY_BOTS_FILE, OF_PROCESS, OTHER, Metric
 from shared.version import VERSION
 
-FEW, FEW_OF_A_BOT = 50, 4
+FEW, FEW_OF_A_BOT = 60, 4
 LONGEST_EXEMPLAR = 100  # characters of a call id; the format allows 128 with its name
 
 
