@@ -86,6 +86,20 @@ class Conversation:
         return bool(said) and said[-1].get("role") in ("user", "tool")
 
 
+class _NotKept(Conversation):
+    """Over another transport there is nobody to keep it, and nothing to go on with."""
+
+    def __init__(self, state: dict[str, Any] | None) -> None:
+        self.state = {} if state is None else state
+        self.is_resumed = False
+
+    def changed(self) -> None:
+        """Nothing: it is not kept."""
+
+    async def go_on(self) -> None:
+        """Nothing: it is never resumed."""
+
+
 def keep_conversation(
     transport: Any, context: LLMContext, *, version: str = "", state: dict[str, Any] | None = None
 ) -> Conversation:
@@ -95,9 +109,9 @@ def keep_conversation(
     the conversation mean: a session does not go on with what another version kept. `state` holds up to some 200 kB of
     JSON. Over any other transport than this fleet's nothing is kept.
     """
-    stream = transport.stream if isinstance(transport, SFVoPITransport) else None
-    if stream is None:
-        raise TypeError("keep_conversation wants the SFVoPITransport of the call")
+    if not isinstance(transport, SFVoPITransport):
+        return _NotKept(state)
+    stream = transport.stream
     conversation = Conversation(stream, context, version, state)
     stream.keeping = conversation
     stream.watch.conversation_changed.set()

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from pipecat.runner import utils
+from pipecat.runner.types import WebSocketRunnerArguments
 from pipecat.transports.base_transport import BaseTransport, TransportParams
 
 from shared.telemetry.logs import get_logger
@@ -28,7 +29,30 @@ async def create_transport(runner_args: Any, transport_params: dict[str, Callabl
     """The transport of the call, with the parameters that `transport_params` have for a telephone."""
     if isinstance(getattr(runner_args, "websocket", None), CallStream):
         return SFVoPITransport.for_call(runner_args, params_for_a_phone(transport_params))
+    if await _is_eval(runner_args):
+        from worker.pipeline.elsewhere import TransportElsewhere  # which needs this module
+
+        return TransportElsewhere(runner_args, transport_params)
     return await STOCK(runner_args, transport_params)
+
+
+async def _is_eval(runner_args: Any) -> bool:
+    """Whether Pipecat's evaluation harness calls: it needs RTVI in the pipeline, which a bot for telephones lacks."""
+    if not isinstance(runner_args, WebSocketRunnerArguments) or runner_args.transport_type == "websocket":
+        return False
+    kind, _ = await utils.parse_telephony_websocket(runner_args.websocket)
+    return bool(kind == "eval")
+
+
+def with_eval(transport_params: Mapping[str, Callable[[], Any]]) -> dict[str, Callable[[], Any]]:
+    """The parameters, and an evaluation's if there are none for it."""
+
+    def evaluation() -> Any:
+        from pipecat.evals.transport import EvalTransportParams
+
+        return EvalTransportParams(audio_in_enabled=True, audio_out_enabled=True)
+
+    return {"eval": evaluation, **transport_params}
 
 
 def params_for_a_phone(transport_params: Mapping[str, Callable[[], Any]]) -> TransportParams:

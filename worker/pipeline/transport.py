@@ -9,7 +9,7 @@ the call's speaker; here frames become what the wire knows, and back.
 import asyncio
 import audioop
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from loguru import logger
 from pipecat.audio.dtmf.types import KeypadEntry
@@ -58,6 +58,9 @@ from worker.pipeline.vad import EDGE_PARAMS
 from worker.stream import CallStream
 from worker.turns import LOUD_RMS
 
+if TYPE_CHECKING:
+    from worker.pipeline.elsewhere import TransportElsewhere
+
 PIECE_MS = 100  # of the caller's audio, for what recognises it: every piece costs the same, however long it is
 QUIET_PIECE_MS = 200  # as long as there is nothing but the line's noise: with the first louder sound it goes on at once
 MOST_UNHEARD_S = 5  # of the caller's audio that a busy pipeline may leave waiting
@@ -88,15 +91,19 @@ class SFVoPITransport(BaseTransport):
         params: TransportParams | None = None,
         *,
         vad: VADParams | None = EDGE_PARAMS,
-    ) -> "SFVoPITransport":
+    ) -> "SFVoPITransport | TransportElsewhere":
         """The transport of the call that `runner_args` describe. `params` add filters, a mixer, a volume …
 
         What the wire decides (rate out, chunks, audio on) is set here, whatever `params` say. Speech is noticed here,
         by `vad`, unless something in the pipeline does it: an analyzer of the bot's own, or its speech recognition.
+
+        Under another runner than a worker of this fleet, it is the transport that those arguments mean.
         """
         stream = getattr(runner_args, "websocket", None)
         if not isinstance(stream, CallStream):
-            raise TypeError("SFVoPITransport.for_call wants the runner_args that a worker of this fleet gave the bot")
+            from worker.pipeline.elsewhere import TransportElsewhere  # no call of a worker imports it
+
+            return TransportElsewhere.for_call(runner_args, params, vad)
         given = params or TransportParams()
         for remark in parameters_not_used(given):
             stream.remark(remark)
