@@ -26,6 +26,7 @@ from pipecat.transports.base_transport import BaseTransport, TransportParams
 from shared.telemetry.logs import get_logger
 from worker.pipeline.anatomy import has_speech_detection, processors_in
 from worker.pipeline.create_transport import STOCK, with_eval
+from worker.pipeline.finish import close_clients
 from worker.pipeline.vad import SharedSileroVADAnalyzer
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ class TransportElsewhere(BaseTransport):
         self._vad = vad
         self._given_handlers: list[tuple[str, Any]] = []
         self._making: asyncio.Task[BaseTransport] | None = None
-        self._input = _Place(self._inputs)
+        self._input = _Input(self._inputs)
         self._output = _Output(self._outputs)
 
     @classmethod
@@ -145,6 +146,14 @@ class _Place(FrameProcessor):
     async def process_frame(self, frame: Frame, direction: FrameDirection) -> None:
         await super().process_frame(frame, direction)
         await self.push_frame(frame, direction)
+
+
+class _Input(_Place):
+    """Closes in the end what Pipecat's services leave open, as a session of the fleet does."""
+
+    async def cleanup(self) -> None:
+        await super().cleanup()
+        await close_clients(self.pipeline_worker)
 
 
 class _Output(_Place):
