@@ -186,7 +186,9 @@ def _ended(child: int) -> int | None:
 def log(event: str, **data: object) -> None:
     """A line of the watchdog's own, as the child's look: it has no logger."""
     at = datetime.now(UTC).isoformat().replace("+00:00", "Z")
-    print(json.dumps({**data, "level": "error", "timestamp": at, "event": event, "component": "watchdog"}), flush=True)
+    line = json.dumps({**data, "level": "error", "timestamp": at, "event": event, "component": "watchdog"})
+    with contextlib.suppress(OSError):  # a terminal that is gone, a full disk: no reason to leave the child unwatched
+        os.write(sys.stdout.fileno(), line.encode() + b"\n")
 
 
 def guarded(pid: int, module: str) -> int:
