@@ -1,18 +1,7 @@
-"""Pipecat's log (loguru) into ours, so that every line of a call is one kind of line and has its call id."""
+"""What Pipecat logs, without what somebody said."""
 
-import logging
 import re
-from typing import TYPE_CHECKING
 
-import structlog
-from loguru import logger
-
-from shared.telemetry.logs import describe_exception
-
-if TYPE_CHECKING:
-    from loguru import Message
-
-LOWEST = logging.INFO  # below it, Pipecat writes what callers and bots say
 # Pipecat puts what was said into brackets, and arguments and messages into braces, in warnings too; what it says
 # of a frame names the key that was pressed. The second brace may be missing: it tells of JSON that is broken. What
 # it says of errors ends in their text, which may quote a caller; what failed and where stands before.
@@ -28,29 +17,14 @@ _SAID = (
 )
 
 
-def route_pipecat_logs(level: str) -> None:
-    """Send Pipecat's lines of this level and above through our renderer. Once per process."""
-    number = logging.getLevelNamesMapping().get(level.upper(), logging.WARNING)
-    logger.remove()
-    logger.add(_pass_on, level=max(number, LOWEST), format="{message}", backtrace=False, diagnose=False)
-
-
-def _pass_on(message: "Message") -> None:
-    record = message.record
-    log = structlog.stdlib.get_logger("pipecat")
-    error = record["exception"]
-    number = min(record["level"].no, logging.CRITICAL)
-    log.log(
-        number // 10 * 10,
-        without_speech(record["message"]),
-        module=record["name"],
-        line=record["line"],
-        **(describe_exception(error.value) if error and error.value else {}),
-    )
+# What is to be installed stands in brackets too (`pip install pipecat-ai[daily]`), and is what the line is for.
+_EXTRA = re.compile(r"""(\b(?:pip3?\s+install|uv\s+(?:add|pip\s+install)|poetry\s+add)\s+["']?[\w.-]+)\[([\w.,-]+)\]""")
+_KEPT = re.compile("\x01([^\x02]*)\x02")
 
 
 def without_speech(line: str) -> str:
     """The line without what somebody said."""
+    line = _EXTRA.sub("\\1\x01\\2\x02", line)  # no brackets meanwhile: those of speech around it take it along
     for said, mark in _SAID:
         line = said.sub(mark, line)
-    return line
+    return _KEPT.sub(r"[\1]", line)

@@ -33,14 +33,19 @@ examples:
 """
 
 
+async def serve_with_logs(settings: WorkerSettings, signals: Signals) -> None:
+    """`serve`, with all that bots and libraries write in our log."""
+    from worker.bot_logs import logs_of_bots
+
+    with logs_of_bots(settings):
+        await serve(settings, signals)
+
+
 async def serve(settings: WorkerSettings, signals: Signals) -> None:
     """Until told to end, and its calls are over."""
     beats = Beats()
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # for numpy, when it comes: a worker has one core
     # importing Pipecat takes a second and writes a banner: after the logs are ours
-    from worker.pipecat_logs import route_pipecat_logs
-
-    route_pipecat_logs(settings.pipecat_log_level)
     from worker.app import WorkerApp
 
     registry = open_registry(settings.redis_url.get_secret_value(), settle_ms=settings.settle_ms)
@@ -117,7 +122,7 @@ PROGRAM = Program(
     "Answers the streams of calls with Pipecat bots.",
     EXAMPLES,
     WorkerSettings,
-    serve,
+    serve_with_logs,
     lambda settings: settings.worker_id,
     new_event_loop,
 )

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import httpx2
 
-from shared.settings.gateway import is_loopback
+from shared.networks import is_loopback
 from shared.sfvopi.answer import StreamAnswer
 from shared.sfvopi.errors import WebhookRejected
 from shared.version import VERSION

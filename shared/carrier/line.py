@@ -17,7 +17,7 @@ from shared.carrier.dialects import Messages, speak_dialect
 from shared.carrier.events import EventKind
 from shared.carrier.plan import CallPlan, Frame
 from shared.carrier.report import redact_url
-from shared.settings.gateway import is_loopback
+from shared.networks import is_loopback
 from shared.sfvopi.answer import StreamAnswer
 
 BUFFER_BYTES = 64 * 1024  # about 3 s of A-law: a server that is so far behind does not read

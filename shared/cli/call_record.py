@@ -17,9 +17,9 @@ from shared.carrier.report import CallOutcome, CallReport
 from shared.cli.api import FleetApi
 from shared.cli.faults import CliFault
 from shared.cli.reach import RunFile, reach
+from shared.networks import is_loopback
 from shared.settings.cli import CliSettings
 from shared.settings.fleet import SettingsError
-from shared.settings.gateway import is_loopback
 
 ENDED_WITHIN_S = 6.0
 ASK_EVERY_S = 0.2

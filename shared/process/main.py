@@ -44,7 +44,7 @@ def run_process(program: Program[T], arguments: Sequence[str] | None = None) -> 
     _parser(program).parse_args(arguments)
     try:
         settings = program.settings.read()
-        set_up_logs(program.name, process_id(program.given_id(settings)), settings.log_level)
+        set_up_logs(program.name, process_id(program.given_id(settings)), settings.log_level, texts=settings.log_texts)
         for weakness in settings.weaknesses:
             get_logger(__name__).warning(weakness.what, setting=weakness.setting, remedy=weakness.remedy)
         with asyncio.Runner(loop_factory=program.new_event_loop) as runner:

@@ -9,6 +9,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, Self, TypeVar
+from urllib.parse import urlsplit
 
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic.fields import FieldInfo
@@ -21,7 +22,7 @@ from pydantic_settings import (
 )
 
 from shared.fleet.address import OWN_NETWORKS
-from shared.networks import Network, parse_networks
+from shared.networks import Network, is_loopback, parse_networks
 
 T = TypeVar("T", bound="FleetSettings")
 
@@ -44,6 +45,12 @@ SHORT_TOKEN_KEY = Weakness(
     "SFVOPI_TOKEN_SECRETS",
     f"a key of fewer than {SHORTEST_KEY} characters can be found by trying: whoever has it can attach streams",
     "make one with `openssl rand -hex 32`, the same on all gateways and workers",
+)
+
+SHOWN_TEXTS = Weakness(
+    "SFVOPI_LOG_TEXTS",
+    "what callers and bots say stands in the logs of a fleet that others can reach",
+    "set it to off once you have found what you look for, and delete the logs",
 )
 
 
@@ -232,7 +239,17 @@ class FleetSettings(BaseSettings):
         description="Networks in which workers may be, comma separated. Gateways send no stream to an address outside, "
         "whatever the registry says; a worker outside does not start.",
     )
-    log_level: str = Field("INFO", validation_alias=env("SFVOPI_LOG_LEVEL"))
+    log_level: str = Field(
+        "INFO",
+        validation_alias=env("SFVOPI_LOG_LEVEL"),
+        description="Of our own lines and of a bot's. DEBUG shows those of libraries only with SFVOPI_LOG_TEXTS=on.",
+    )
+    log_texts: bool = Field(
+        False,
+        validation_alias=env("SFVOPI_LOG_TEXTS"),
+        description="on: nothing is cut from log lines, messages of exceptions included, so that what callers and bots "
+        "say may stand in them; numbers stay masked. For finding a fault of a bot's on your own machine.",
+    )
     otlp_endpoint: str = Field(
         "",
         validation_alias=env("OTEL_EXPORTER_OTLP_ENDPOINT"),
@@ -339,7 +356,15 @@ class FleetSettings(BaseSettings):
     @property
     def weaknesses(self) -> list[Weakness]:
         """What can be used, and should not be."""
-        return [SHORT_TOKEN_KEY] if any(len(key) < SHORTEST_KEY for key in self.token_keys) else []
+        found = [SHORT_TOKEN_KEY] if any(len(key) < SHORTEST_KEY for key in self.token_keys) else []
+        if self.log_texts and self.is_public:
+            found.append(SHOWN_TEXTS)
+        return found
+
+    @property
+    def is_public(self) -> bool:
+        """Whether others than this machine can reach this process, or the fleet that it is a part of."""
+        return bool(self.public_wss_url) and not is_loopback(urlsplit(self.public_wss_url).hostname)
 
     @classmethod
     def read(cls: type[T], **given: Any) -> T:

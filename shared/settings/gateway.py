@@ -1,6 +1,5 @@
 """Settings of a gateway process."""
 
-import ipaddress
 import re
 from enum import StrEnum
 from pathlib import Path
@@ -9,7 +8,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
-from shared.networks import Network, parse_networks
+from shared.networks import Network, is_loopback, parse_networks
 from shared.settings.fleet import MOST_PORTS, SHORTEST_KEY, FleetSettings, Weakness, env, split
 
 OPEN_WEBHOOKS = Weakness(
@@ -176,13 +175,3 @@ class GatewaySettings(FleetSettings):
                 "`openssl rand -hex 32` makes them"
             )
         return self
-
-
-def is_loopback(host: str | None) -> bool:
-    """Whether a host name or address can only be this machine."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host or "").is_loopback
-    except ValueError:
-        return False

@@ -5,7 +5,7 @@ from typing import Self
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
-from shared.networks import parse_ip_and_port
+from shared.networks import is_loopback, parse_ip_and_port
 from shared.settings.fleet import MOST_PORTS, SHORTEST_KEY, FleetSettings, env, split
 
 
@@ -144,7 +144,8 @@ class WorkerSettings(FleetSettings):
     pipecat_log_level: str = Field(
         "WARNING",
         validation_alias=env("SFVOPI_PIPECAT_LOG_LEVEL"),
-        description="Of Pipecat's own lines. DEBUG holds what callers say: INFO is the lowest that is taken.",
+        description="Of Pipecat's own lines. DEBUG holds what callers say: INFO is the lowest that is taken, but with "
+        "SFVOPI_LOG_TEXTS=on.",
     )
 
     stt: str = Field("", validation_alias=env("SFVOPI_STT"), description="deepgram, openai, elevenlabs, whisper …")
@@ -179,6 +180,10 @@ class WorkerSettings(FleetSettings):
         validation_alias=env("SFVOPI_WHISPER_MODEL"),
         description="Folder of a faster-whisper model of your own.",
     )
+
+    @property
+    def is_public(self) -> bool:
+        return super().is_public or not is_loopback(self.host)
 
     @property
     def checkpoint_key_list(self) -> list[str]:

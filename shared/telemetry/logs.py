@@ -1,8 +1,8 @@
 """One JSON line per event, on standard error, with no number, token or secret in it.
 
 Redaction is the last step before rendering and looks at every string, so that a careless caller or a library
-cannot leak one. Of an exception a line tells what it is and where it was raised, never its message: that may quote
-what a caller said, and no pattern finds words.
+cannot leak one. Of an exception a line tells what it is and where it was raised, but not its message: that may quote
+what a caller said, and no pattern finds words. Where texts are wanted (SFVOPI_LOG_TEXTS) it has the message as well.
 """
 
 import logging
@@ -15,6 +15,7 @@ from typing import Any
 import structlog
 
 MOST_FRAMES = 30  # of an exception, the innermost
+EXTRA = "sfvopi_extra"  # of a `logging.LogRecord`: a dict of fields that the line is to have
 
 _FAULTS_OF_PEERS = ("Invalid HTTP request", "Invalid UTF-8 sequence", "Unsupported upgrade request")
 
@@ -57,33 +58,62 @@ def _redacted(value: Any) -> Any:
     return value if isinstance(value, int | float | bool | None) else redact(str(value))
 
 
-def describe_exception(error: BaseException) -> dict[str, Any]:
+def describe_exception(error: BaseException, *, texts: bool = False) -> dict[str, Any]:
     """An exception as fields of a line: its type, those that led to it, and its frames, the innermost last."""
     frames = [
         f"{frame.f_code.co_filename}:{line} {frame.f_code.co_qualname}"
         for frame, line in traceback.walk_tb(error.__traceback__)
     ]
-    return {"exception": " from ".join(_types(error)), "frames": frames[-MOST_FRAMES:]}
+    chain = list(_chain(error))
+    told = {"exception": " from ".join(map(_type, chain)), "frames": frames[-MOST_FRAMES:]}
+    return {**told, "error": " from ".join(map(_message, chain))} if texts else told
 
 
-def _types(error: BaseException) -> Iterator[str]:
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """It, and those that led to it."""
     seen: set[int] = set()
     following: BaseException | None = error
     while following is not None and id(following) not in seen:
         seen.add(id(following))
-        yield type(following).__qualname__
+        yield following
         following = following.__cause__ or (None if following.__suppress_context__ else following.__context__)
 
 
-def _describe_exceptions(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    given = event.pop("exc_info", None)
-    if given is True:
-        given = sys.exc_info()
-    error = given[1] if isinstance(given, tuple) else given
-    if isinstance(error, BaseException):
-        if event.get("logger") == "asyncio":  # its further lines are the task's repr, and in it the exception's
-            event["event"] = str(event["event"]).partition("\n")[0]
-        event.update(describe_exception(error))
+def _type(error: BaseException) -> str:
+    name = type(error).__qualname__
+    return f"{name}({', '.join(map(_type, error.exceptions))})" if isinstance(error, BaseExceptionGroup) else name
+
+
+def _message(error: BaseException) -> str:
+    try:
+        said = str(error)
+    except Exception:  # `__str__` of somebody else's class
+        said = "its message cannot be had"
+    inner = [_message(one) for one in error.exceptions] if isinstance(error, BaseExceptionGroup) else []
+    return f"{type(error).__qualname__}: {said}" + (f" [{'; '.join(inner)}]" if inner else "")
+
+
+class _DescribeExceptions:
+    def __init__(self, *, texts: bool) -> None:
+        self._texts = texts
+
+    def __call__(self, _: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+        given = event.pop("exc_info", None)
+        if given is True:
+            given = sys.exc_info()
+        error = given[1] if isinstance(given, tuple) else given
+        if isinstance(error, BaseException):
+            if event.get("logger") == "asyncio":  # its further lines are the task's repr, and in it the exception's
+                event["event"] = str(event["event"]).partition("\n")[0]
+            event.update(describe_exception(error, texts=self._texts))
+        return event
+
+
+def _add_extra(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """What `logging`'s `extra=` gave to a record, where somebody (a worker, of its bots' lines) wants to have it."""
+    extra = getattr(event.get("_record"), EXTRA, None)
+    if extra:
+        event["extra"] = extra
     return event
 
 
@@ -92,7 +122,7 @@ def _is_no_peers_fault(record: logging.LogRecord) -> bool:
     return not str(record.msg).startswith(_FAULTS_OF_PEERS)
 
 
-def set_up_logs(component: str, process_id: str, level: str = "INFO") -> None:
+def set_up_logs(component: str, process_id: str, level: str = "INFO", *, texts: bool = False) -> None:
     """Send our own and every library's log lines through one renderer. Call once, at start."""
     shared_steps: list[Any] = [
         structlog.contextvars.merge_contextvars,
@@ -109,10 +139,10 @@ def set_up_logs(component: str, process_id: str, level: str = "INFO") -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=shared_steps,
+            foreign_pre_chain=[*shared_steps, _add_extra],
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                _describe_exceptions,
+                _DescribeExceptions(texts=texts),
                 lambda _, __, event: {**event, "component": component, "process": process_id},
                 _redact_all,
                 structlog.processors.JSONRenderer(),

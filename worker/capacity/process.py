@@ -11,7 +11,8 @@ from shared.process.main import run_process
 from shared.process.signals import Signals
 from shared.settings import WorkerSettings
 from worker.capacity.loop_lag import sample_this_loop
-from worker.process import PROGRAM, serve
+from worker.process import PROGRAM
+from worker.process import serve_with_logs as serve
 
 
 def main(core: str, file: str) -> int:

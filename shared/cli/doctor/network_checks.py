@@ -10,8 +10,8 @@ from shared.cli.api import FleetApi
 from shared.cli.doctor.check import Check, fail, ok, warn
 from shared.cli.faults import CliFault
 from shared.cli.fleet.ports import is_free
+from shared.networks import is_loopback
 from shared.settings import GatewaySettings
-from shared.settings.gateway import is_loopback
 
 REACH_WITHIN_S = 4.0
 FILES_NEEDED = 4096  # a relayed call takes two sockets in the gateway, two in the worker, and its providers'

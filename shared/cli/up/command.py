@@ -20,8 +20,8 @@ from shared.cli.terminal import say, show
 from shared.cli.up.keeping import Wishes, keep_up, restart_when_asked, tell_logs
 from shared.cli.up.output import queued_output
 from shared.cli.up.tunnel import Tunnel, find_tunnel
+from shared.networks import is_loopback
 from shared.settings import GatewaySettings, HousekeepingSettings, WorkerSettings
-from shared.settings.gateway import is_loopback
 
 INFO, WARNING = 20, 30
 SECRET_FILE = "webhook-secret"  # noqa: S105  a file's name

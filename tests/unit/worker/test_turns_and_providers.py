@@ -6,7 +6,8 @@ from structlog.testing import capture_logs
 
 from worker.admission import FirstStream, compare_call_header, gives_way
 from worker.bot_loader import BotLoader, BotNotFound
-from worker.pipecat_logs import route_pipecat_logs, without_speech
+from worker.bot_logs import Owner, Owners, route_loguru
+from worker.pipecat_logs import without_speech
 from worker.turns import Turns
 
 
@@ -144,8 +145,10 @@ def test_no_word_and_no_key_of_a_call_stands_in_pipecats_lines(line: str, shown:
     assert "1234" not in without_speech(line)
 
 
-def test_of_an_exception_in_pipecat_it_is_told_what_and_where_but_not_its_words() -> None:
-    route_pipecat_logs("WARNING")
+def test_of_an_exception_in_pipecat_it_is_told_what_and_where_but_not_its_words(monkeypatch) -> None:
+    owners = Owners()
+    monkeypatch.setattr(owners, "of", lambda path: Owner.LIBRARY)
+    route_loguru(owners, "INFO", "WARNING")
     try:
         with capture_logs() as lines:
             try:
