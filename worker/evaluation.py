@@ -56,9 +56,9 @@ def _parser() -> argparse.ArgumentParser:
 
 async def evaluate(bot_name: str, files: Sequence[Path], within_s: float = 20.0) -> dict[str, Any]:
     """The results of all scenarios in these files. Raises `Unusable`, `SettingsError`."""
-    from worker.pipecat_logs import route_pipecat_logs
+    from worker.bot_logs import Owners, route_loguru
 
-    route_pipecat_logs("WARNING")
+    route_loguru(Owners([bot_name]), "INFO", "WARNING")
     from worker.bot_loader import BotLoader, BotNotFound
     from worker.pipeline.services.current import use_settings
 
