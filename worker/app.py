@@ -29,6 +29,7 @@ from shared.telemetry.logs import get_logger
 from shared.telemetry.meter import Meter
 from shared.telemetry.traces import NO_TRACER, Span, Tracer
 from shared.version import VERSION
+from worker.afterwards import Afterwards
 from worker.attaching import Attaching
 from worker.bot_builds import build_of
 from worker.bot_loader import Bot, BotLoader, BotNotFound
@@ -104,7 +105,10 @@ class WorkerApp:
             self._guard,
         )
         self._standing.changed = self._link.beat_soon
-        self._leaving = Leaving(settings, self.sessions, self._link, self._standing, self.health, self.meter)
+        self.afterwards = Afterwards(settings, self.meter, self._link.note, self._link.tell_after)
+        self._leaving = Leaving(
+            settings, self.sessions, self.afterwards, self._link, self._standing, self.health, self.meter
+        )
         self._side = SideTasks(self.health)
         self._ended = EndedCalls()
         self._is_prepared = False
@@ -179,6 +183,7 @@ class WorkerApp:
             session.end(Reason.SHUTDOWN, "the worker was stopped")
         if self._running:
             await asyncio.wait(self._running, timeout=END_S)
+        await self.afterwards.stop(END_S)
         await self._side.stop()
         await self._link.leave()
         if self.server is not None:
@@ -351,6 +356,7 @@ class WorkerApp:
             self.sessions.remove(session)
             self._ended.one_more()
             session.stream.watch.session_ended(told, session.age_s)
+            self.afterwards.take(session.record.call_id, session.afterwork())
 
 
 def _read_apology(settings: WorkerSettings) -> Prompt:

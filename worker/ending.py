@@ -104,6 +104,7 @@ class View:
     last_activity_at: float  # somebody spoke, pressed a key, was understood
     quiet_at: float  # when the caller has heard all that was said so far
     end_seen_at: float | None  # the bot asked its pipeline to end
+    is_at_work: bool  # a handler or a tool of the bot's runs
     given_up: Failure | None  # the caller waits for a provider that does not answer
 
 
@@ -125,9 +126,11 @@ def overdue(view: View, limits: Limits) -> Ending | None:
     if view.end_seen_at is not None:
         # a goodbye takes as long as it takes; the grace begins when it has been heard
         silent_since = max(view.end_seen_at, view.attached_at, view.quiet_at + PATIENCE_S)
-        if view.now - silent_since > limits.end_grace_s:
-            return Ending(Reason.STUCK, "the pipeline did not pass an EndFrame on")
-        return None
+        if view.now - silent_since <= limits.end_grace_s:
+            return None
+        if view.is_at_work:  # its pipeline waits for it, the caller need not
+            return Ending(Reason.BOT_ENDED)
+        return Ending(Reason.STUCK, "the pipeline did not pass an EndFrame on")
     if view.given_up is not None:
         return given_up(view.given_up)
     if view.now - max(view.last_activity_at, view.attached_at, view.quiet_at) >= limits.idle_s:

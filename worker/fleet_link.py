@@ -376,6 +376,15 @@ class FleetLink:
         if not await self._tell(unheard):
             self._unheard.append(unheard)
 
+    async def tell_after(self, call_id: str, what: str) -> None:
+        """Something became of the bot after its call: one line more for the record."""
+        try:
+            record = await self._registry.get(call_id)
+            if record is not None:
+                await self._registry.patch(call_id, {"detail": f"{record.detail}; {what}" if record.detail else what})
+        except RegistryAway:
+            self._meter.count(REGISTRY_ERRORS)
+
     async def _tell_unheard(self) -> bool:
         """Whether the registry has heard of all endings now."""
         while self._unheard:

@@ -1,7 +1,8 @@
 """How a worker leaves: no new calls, and the living ones finish; those that can be moved are, when it has to be quick.
 
 Theory of operation. DRAINING is published before anything else. Then calls end by themselves, until the deadline or
-until somebody is in a hurry: an order to hand over, a second signal. Then each call is given to another worker that has
+until somebody is in a hurry: an order to hand over, a second signal. Bots that are at work after their calls are waited
+for, too. In a hurry, each call is given to another worker that has
 room, with its conversation, if a leg can bring it there or the carrier is known to come back; the new slot is sure
 before anything ends here. What is left after that goes on, or is cut when the process ends.
 """
@@ -13,6 +14,7 @@ from shared.settings import WorkerSettings
 from shared.telemetry.catalogue import DRAIN_ETA_SECONDS
 from shared.telemetry.health import Health
 from shared.telemetry.meter import Meter
+from worker.afterwards import Afterwards
 from worker.eta import Lengths, LiveCall, time_until_last
 from worker.fleet_link import FleetLink
 from worker.session import Session
@@ -34,6 +36,7 @@ class Leaving:
         self,
         settings: WorkerSettings,
         sessions: Sessions,
+        afterwards: Afterwards,
         link: FleetLink,
         standing: Standing,
         health: Health,
@@ -41,6 +44,7 @@ class Leaving:
     ) -> None:
         self._settings = settings
         self._sessions = sessions
+        self._afterwards = afterwards
         self._link = link
         self._standing = standing
         self._health = health
@@ -60,7 +64,7 @@ class Leaving:
         self.begin()
         self._deadline_at = time.monotonic() + self._settings.drain_deadline_s
         await self._link.beat()  # DRAINING is known before anything else happens
-        emptying = asyncio.create_task(self._sessions.until_empty(), name="drain:empty")
+        emptying = asyncio.create_task(self._until_empty(), name="drain:empty")
         hurrying = asyncio.create_task(self._standing.moves.wait(), name="drain:hurry")
         learning = asyncio.create_task(self._keep_learning(), name="drain:learn")
         try:
@@ -74,6 +78,10 @@ class Leaving:
         finally:
             for task in (emptying, hurrying, learning):
                 task.cancel()
+
+    async def _until_empty(self) -> None:
+        await self._sessions.until_empty()
+        await self._afterwards.until_empty()
 
     async def hand_over(self) -> None:
         """Move what can be moved, now; returns when these calls have gone, after some seconds at most."""

@@ -1,9 +1,11 @@
-"""One call in this worker: wait for `start`, run the bot, end for exactly one reason, leave nothing behind.
+"""One call in this worker: wait for `start`, run the bot, end for exactly one reason, close the line.
 
-The shell around `ending.py`: it awaits and decides nothing. The stream's sockets come and go while it runs.
+The shell around `ending.py`: it awaits and decides nothing. The stream's sockets come and go while it runs. What the
+bot does after its call, and that nothing of it is left, is the business of `afterwards.py`.
 """
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
@@ -17,13 +19,14 @@ from shared.calls.record import CallRecord
 from shared.calls.timeline import TimelineEvent
 from shared.settings import WorkerSettings
 from shared.sfvopi.closing import CloseCode
-from shared.telemetry.catalogue import SESSION_TASKS_LEFT, SESSIONS_RESUMED, STUCK_SESSIONS
+from shared.telemetry.catalogue import SESSIONS_RESUMED, STUCK_SESSIONS
 from shared.telemetry.logs import get_logger
 from shared.telemetry.meter import Meter
+from worker.afterwards import Afterwork
 from worker.bot_loader import Bot, BotNotFound
 from worker.checkpoint import Unreadable
 from worker.ending import Ending, FirstEnding, Limits, Manner, View, given_up, overdue
-from worker.pipeline.finish import ask_to_cancel, ask_to_finish, close_clients, force
+from worker.pipeline.finish import ask_to_cancel, ask_to_finish, force, is_at_work
 from worker.prompts import Prompt
 from worker.resumption import CheckpointStore, Keeper
 from worker.stream import CallStream
@@ -32,8 +35,8 @@ from worker.tasks import SessionTasks
 LOOK_S = 0.2  # between looks at the limits
 STOOD_STILL_S = 1.0  # a loop that comes so late did nothing at all meanwhile: the process was stopped, or blocked
 SILENT_GRACE_S = 0.5  # for a peer that is silent, but not dead, to take our close
-HANDLER_GRACE_S = 1.0  # for a bot's own on_client_disconnected
-TASKS_GRACE_S = 0.5  # for what a bot left running in good order
+LAST_WORD_S = 0.3  # for a bot that cancelled its pipeline to return, or to raise, which says why
+LONGEST_GOODBYE_S = 30.0  # of what the bot has still to say when it is asked to end
 PROMPT_GRACE_S = 3.0  # beyond the length of a recording
 EXIT_REMEDY = "a worker has many calls: end this one with EndWorkerFrame or pipeline.cancel()"
 
@@ -50,7 +53,7 @@ class Workplace:
 
 
 class Session:
-    """One call. `run()` ends when nothing of it is left; `ending` says why."""
+    """One call. `run()` ends when its line is closed; `ending` says why; `afterwork()` is what is left of the bot."""
 
     def __init__(
         self,
@@ -72,6 +75,7 @@ class Session:
         self._place = workplace
         self._ending = FirstEnding()
         self._bot: asyncio.Task[None] | None = None
+        self._fault_after = ""  # what the bot raised when its call was over
         self._began_at = time.monotonic() - age_s  # the call's: an earlier session counts
         self._keeper = Keeper(record.call_id, stream.watch.conversation_changed, lambda: self.fence)
         self.began_as = "" if record.attachments > 1 else "first"  # then: resumed or afresh
@@ -91,7 +95,8 @@ class Session:
     def _bot_has_exited(self, error: BaseException) -> None:
         """A task of the bot's asked the process to end: it is not the bot's, so the call ends in its place."""
         self._log.error("the bot asked the process to exit", exc_info=error, remedy=EXIT_REMEDY)
-        self.end(Reason.BOT_ERROR, type(error).__name__)
+        if not self.end(Reason.BOT_ERROR, type(error).__name__):
+            self._fault_after = type(error).__name__
 
     def hand_over(self, worker_id: str) -> None:
         """End here, so that the call goes on at this other worker, which has a slot for it."""
@@ -119,10 +124,11 @@ class Session:
         self.stream.watch.conversation_changed.set()  # what was kept under the old epoch is fenced off
 
     async def run(self) -> Ending:
-        """Hold the call until it is over."""
+        """Hold the call until its line is closed."""
         structlog.contextvars.bind_contextvars(call_id=self.record.call_id)
         looking = asyncio.create_task(self._look(), name="session:limits")
         keeping = asyncio.create_task(self._keep(), name="session:checkpoints")
+        leaving = asyncio.create_task(self._end_with_pipeline(), name="session:pipeline")
         self.tasks.enter()
         try:
             if await self._wait_for_start():
@@ -132,9 +138,13 @@ class Session:
             await self._wind_up(ending)
             return ending
         finally:
-            looking.cancel()
-            keeping.cancel()
-            await self._clear_away()
+            for task in (looking, keeping, leaving):
+                task.cancel()
+            self.stream.end()
+
+    def afterwork(self) -> Afterwork:
+        """The line is closed: what the bot has still to do."""
+        return Afterwork(self._bot, self.stream, self.tasks, self._place.settings, lambda: self._fault_after)
 
     # -- while it lives
 
@@ -197,6 +207,7 @@ class Session:
             last_activity_at=watch.last_activity_at,
             quiet_at=self.stream.speaker.quiet_at,
             end_seen_at=watch.end_seen_at,
+            is_at_work=watch.end_seen_at is not None and is_at_work(self.stream.pipeline),
             given_up=watch.given_up(now),
         )
 
@@ -230,7 +241,8 @@ class Session:
             self.end(Reason.BOT_ERROR, type(error).__name__)
         except Exception as error:  # the edge of the session: a bot may raise anything
             self._log.exception("the bot raised")
-            self.end(Reason.BOT_ERROR, type(error).__name__)
+            if not self.end(Reason.BOT_ERROR, type(error).__name__):
+                self._fault_after = type(error).__name__
         except (SystemExit, KeyboardInterrupt) as error:
             self._bot_has_exited(error)
         else:
@@ -239,6 +251,13 @@ class Session:
     def _misused(self, sentence: str) -> None:
         self._log.error("the bot cannot take the call", reason=sentence)
         self.end(Reason.BOT_ERROR, "the bot takes its call for a WebSocket")
+
+    async def _end_with_pipeline(self) -> None:
+        """The bot has said its last, and so the call is over, whatever the bot goes on to do."""
+        await self.stream.pipeline_ended.wait()
+        if not self.stream.has_said_all and self._bot is not None:
+            await asyncio.wait({self._bot}, timeout=LAST_WORD_S)
+        self._ending.give(self._ending_of_bot())
 
     def _ending_of_bot(self) -> Ending:
         """Why the bot came to its end, when nobody asked it to."""
@@ -253,72 +272,68 @@ class Session:
     # -- its end
 
     async def _wind_up(self, ending: Ending) -> None:
+        """Close the line: the caller hears what was sent, and waits for nothing else that the bot does."""
         self._log.info("call ends", reason=str(ending.reason), detail=ending.detail)
         match ending.manner:
+            case Manner.NOTHING:
+                await self._cancel_pipeline()  # a bot may have returned before its pipeline had ended
             case Manner.HAND_OVER:
+                self.stream.is_handed_over = True
                 await self.checkpoint_now()
                 await self.stream.close(ending.close_code, ending.detail)
-                await self._stop_bot()
                 return
             case Manner.HANG_UP:
+                self.stream.is_hung_up = True
                 self.stream.end()
-                if self.stream.handles_disconnect():
-                    await self._bot_ends_within(HANDLER_GRACE_S)
-                await self._stop_bot()
             case Manner.GOODBYE:
                 await self._let_bot_finish()
             case Manner.FORCE:
-                await self._force_bot()
+                await self._force_pipeline()
             case Manner.CUT:
-                await self._stop_bot()
+                await self._cancel_pipeline()
             case Manner.APOLOGY:
                 await self._apologise_at_once()
         await self._claim(self)  # first: our close makes the carrier send its hangup webhook, which would win
+        await self.stream.speaker.heard()
         await self.stream.close(ending.close_code, str(ending.reason))
-        if ending.manner is Manner.APOLOGY:
-            await self._stop_bot()
 
     async def _let_bot_finish(self) -> None:
-        if self._bot_is_done() or self.stream.pipeline is None:
-            await self._stop_bot()
+        """What it has begun to say takes as long as it takes; the grace begins when that has been heard."""
+        if self._says_no_more():
             return
+        assert self.stream.pipeline is not None
         await ask_to_finish(self.stream.pipeline)
-        if not await self._bot_ends_within(self._limits.end_grace_s):
-            await self._force_bot()
+        asked_at = time.monotonic()
+        while not await self._ends_within(LOOK_S):
+            now = time.monotonic()
+            silent_since = max(asked_at, min(self.stream.speaker.quiet_at, asked_at + LONGEST_GOODBYE_S))
+            if now - silent_since > self._limits.end_grace_s:
+                await self._force_pipeline()
+                return
 
-    async def _stop_bot(self) -> None:
-        if self._bot_is_done():
-            return
-        if self.stream.pipeline is None:  # the bot is still at its preparations
-            await self._abandon_bot()
+    async def _cancel_pipeline(self) -> None:
+        if self._says_no_more():
             return
         await ask_to_cancel(self.stream.pipeline)
-        if not await self._bot_ends_within(self._place.settings.cancel_grace_s):
-            await self._force_bot()
+        if not await self._ends_within(self._place.settings.cancel_grace_s):
+            await self._force_pipeline()
 
-    async def _force_bot(self) -> None:
+    async def _force_pipeline(self) -> None:
         self._place.meter.count(STUCK_SESSIONS, step="cancelled")
         self._log.warning("the pipeline would not end, forced")
         await force(self.stream.pipeline)
-        if not await self._bot_ends_within(self._place.settings.cancel_grace_s):
-            self.stream.end()
-            await self._abandon_bot()
+        await self._ends_within(self._place.settings.cancel_grace_s)
 
-    async def _abandon_bot(self) -> None:
-        if self._bot is None or self._bot.done():
-            return
-        self._bot.cancel()
-        if not await self._bot_ends_within(self._place.settings.cancel_grace_s):
-            self._place.meter.count(STUCK_SESSIONS, step="abandoned")
-            self._log.error("the bot would not end, abandoned")
+    def _says_no_more(self) -> bool:
+        pipeline = self.stream.pipeline
+        return pipeline is None or self.stream.pipeline_ended.is_set() or pipeline.has_finished()
 
-    def _bot_is_done(self) -> bool:
-        return self._bot is None or self._bot.done()
-
-    async def _bot_ends_within(self, seconds: float) -> bool:
-        if self._bot is not None:
-            await asyncio.wait({self._bot}, timeout=seconds)
-        return self._bot_is_done()
+    async def _ends_within(self, seconds: float) -> bool:
+        """Whether the bot's pipeline comes to its end in this time."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self.stream.pipeline_ended.wait()
+        return self._says_no_more()
 
     async def _apologise_at_once(self) -> None:
         """Beside the bot's end: the caller does not wait for what its pipeline, or its own work, still does."""
@@ -327,7 +342,7 @@ class Session:
         await asyncio.wait({asked}, timeout=self._place.settings.cancel_grace_s)
 
     async def _ask_bot_to_cancel(self) -> None:
-        if not self._bot_is_done() and self.stream.pipeline is not None:
+        if not self._says_no_more():
             await ask_to_cancel(self.stream.pipeline)
 
     async def _apologise(self) -> None:
@@ -339,16 +354,6 @@ class Session:
                 await stream.speaker.say_last(apology.pcm(stream.format.sample_rate))
         except TimeoutError:
             self._log.warning("the apology was not heard to its end")
-
-    async def _clear_away(self) -> None:
-        """End whatever is left. Cleanup that awaits is not to be cancelled half-way."""
-        self.stream.end()
-        if self.stream.pipeline is not None:
-            await asyncio.shield(close_clients(self.stream.pipeline))
-        left = await asyncio.shield(self.tasks.end(TASKS_GRACE_S, self._place.settings.cancel_grace_s))
-        if left:
-            self._place.meter.count(SESSION_TASKS_LEFT, left)
-            self._log.warning("tasks were left behind", count=left)
 
 
 def runner_arguments(record: CallRecord, stream: CallStream, **extra: Any) -> WebSocketRunnerArguments:

@@ -38,6 +38,7 @@ class Speaker:
         self._clears = clears  # sent before, by an earlier session of this call
         self._last_heard: asyncio.Event | None = None
         self._has_last_words = False  # the bot is not heard any more
+        self._heard_up_to = float("-inf")  # `quiet_at` of what was waited for already
 
     @property
     def chunk_bytes(self) -> int:
@@ -134,16 +135,19 @@ class Speaker:
             await self._wait_until_heard()
 
     async def _wait_until_heard(self) -> None:
-        if self.quiet_at + PATIENCE_S < time.monotonic() or not self._stream.is_attached:
+        if self.quiet_at + PATIENCE_S < time.monotonic() or self.quiet_at == self._heard_up_to:
+            return
+        if not self._stream.is_attached or self._stream.is_over:
             return
         self._last_heard = asyncio.Event()
         await self.checkpoint(LAST_CHECKPOINT)
         while self._stream.is_attached and not self._stream.is_over and not self._last_heard.is_set():
             left_s = self.quiet_at + PATIENCE_S - time.monotonic()
             if left_s <= 0:
-                return
+                break
             try:
                 async with asyncio.timeout(min(left_s, 0.1)):
                     await self._last_heard.wait()
             except TimeoutError:
                 continue
+        self._heard_up_to = self.quiet_at

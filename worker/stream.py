@@ -5,6 +5,7 @@ stream is detached: what the bot says waits, what the caller says is lost. Knows
 """
 
 import asyncio
+import contextlib
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -26,7 +27,7 @@ from worker.checkpoint import Checkpoint as Kept
 from worker.hearing import Hearing
 from worker.observing import CallWatch
 from worker.resumption import Keeping
-from worker.socket import StreamSocket
+from worker.socket import CLOSE_DEADLINE_S, StreamSocket
 from worker.speaker import Speaker
 
 NOT_A_WEBSOCKET = (
@@ -77,7 +78,11 @@ class CallStream:
         self.resume_line = ""
         self.pipeline: Any = None  # Pipecat's PipelineWorker, once the transport knows it
         self.has_pipeline = asyncio.Event()
+        self.pipeline_ended = asyncio.Event()  # it says nothing any more: all was said, or it was cancelled
+        self.has_said_all = False  # and the caller has heard all that was queued
         self.handles_disconnect: Callable[[], bool] = lambda: False  # whether the bot listens to the caller's leaving
+        self.is_hung_up = False  # the caller is gone
+        self.is_handed_over = False  # this stream is over, the call goes on in another session
         self.socket: StreamSocket | None = None
         self.stream_id = ""
         self.carrier_call_id = ""
@@ -85,6 +90,8 @@ class CallStream:
         self.detached_at: float | None = time.monotonic()
         self.attached_at = time.monotonic()
         self.first_started = asyncio.Event()
+        self.has_no_socket = asyncio.Event()
+        self.has_no_socket.set()
         self._attached = asyncio.Event()  # or over: nobody waits for ever
         self._waiting: deque[Event] = deque()
         self._arrived = asyncio.Event()
@@ -119,6 +126,7 @@ class CallStream:
     def adopt(self, socket: StreamSocket) -> StreamSocket | None:
         """This socket is the current one from now on; returns the one before, if it is still there."""
         before, self.socket = self.socket, socket
+        self.has_no_socket.clear()
         self._attached.clear()
         self.detached_at = None
         if before is not None:
@@ -173,6 +181,7 @@ class CallStream:
         if socket is not self.socket:
             return False
         self.socket = None
+        self.has_no_socket.set()
         self.detached_at = time.monotonic()
         if not self.is_over:
             self._attached.clear()
@@ -252,7 +261,10 @@ class CallStream:
         self.watch.conversation_changed.set()
 
     async def close(self, code: int, reason: str = "") -> None:
-        """End the stream and close what is open of it."""
+        """End the stream and close what is open of it. Its reader has seen the end of it when this returns."""
         self.end()
         if self.socket is not None:
             await self.socket.close(code, reason)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(CLOSE_DEADLINE_S):
+                    await self.has_no_socket.wait()

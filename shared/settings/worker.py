@@ -97,6 +97,13 @@ class WorkerSettings(FleetSettings):
         validation_alias=env("SFVOPI_CANCEL_GRACE_S"),
         description="For a cancelled pipeline to be gone.",
     )
+    after_call_s: float = Field(
+        60,
+        ge=0,
+        validation_alias=env("SFVOPI_AFTER_CALL_S"),
+        description="What a bot may still do when its call is over, such as a summary or an upload; then it is cut. "
+        "It holds no slot meanwhile; twice as many bots as a worker has slots may be at it.",
+    )
     send_lead_ms: int = Field(
         200,
         ge=0,

@@ -326,6 +326,16 @@ STUCK_SESSIONS = Metric(
 SESSION_TASKS_LEFT = Metric(
     "counter", "sfvopi_session_tasks_left_total", "Tasks that a session left behind and that were cancelled."
 )
+BOTS_AFTER_CALL = Metric(
+    "gauge", "sfvopi_bots_after_call", "Bots that are still at work though their calls are over. They hold no slot."
+)
+WORK_AFTER_CALL_CUT = Metric(
+    "counter",
+    "sfvopi_work_after_call_cut_total",
+    "Bots whose work after the call was cut: over SFVOPI_AFTER_CALL_S (limit), for want of room (crowded), or with the "
+    "process (stopped).",
+    (("why", ("limit", "crowded", "stopped")),),
+)
 REGISTRY_ERRORS = Metric("counter", "sfvopi_registry_errors_total", "Calls to the registry that failed.")
 REGISTRY_SECONDS = Metric(
     "histogram",

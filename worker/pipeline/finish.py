@@ -1,11 +1,18 @@
-"""Ways to end a pipeline, from mild to final. Each only asks: whoever asks waits, with a deadline, and asks harder."""
+"""Ways to end a pipeline, from mild to final. Each only asks: whoever asks waits, with a deadline, and asks harder.
+
+And whether code of the bot's still runs for it: a handler of an event, or a tool.
+"""
 
 import asyncio
 import inspect
 
+from pipecat.bus import BusEndWorkerMessage
 from pipecat.frames.frames import CancelFrame
 from pipecat.pipeline.worker import PipelineWorker
 from pipecat.services.ai_service import AIService
+from pipecat.services.llm_service import LLMService
+from pipecat.transports.base_input import BaseInputTransport
+from pipecat.workers.base_worker import BaseWorker
 
 from worker.pipeline.anatomy import processors_in
 
@@ -31,6 +38,37 @@ async def force(pipeline: PipelineWorker) -> None:
             await pipeline.pipeline.queue_frame(CancelFrame())
     except TimeoutError:
         return
+
+
+def helpers_of(pipeline: PipelineWorker) -> list[BaseWorker]:
+    """The other workers of the bot's runner that still run."""
+    runner = pipeline._worker_runner
+    entries = list(runner._entries.values()) if runner is not None else []
+    running = [entry.worker for entry in entries if entry.runner_task is not None and not entry.runner_task.done()]
+    return [worker for worker in running if worker is not pipeline and worker.parent is None]
+
+
+async def end_helpers(pipeline: PipelineWorker) -> None:
+    """Ask them to end: those that only wait for messages never do it themselves."""
+    for worker in helpers_of(pipeline):
+        ask = BusEndWorkerMessage(source=pipeline.name, target=worker.name, reason="the call is over")
+        await pipeline.send_bus_message(ask)
+
+
+def is_at_work(pipeline: PipelineWorker | None) -> bool:
+    """Whether a handler of an event, or a tool, runs at this moment."""
+    if pipeline is None:
+        return False
+    if pipeline._event_tasks:
+        return True
+    for processor in processors_in(pipeline.pipeline):
+        if processor._event_tasks or (isinstance(processor, LLMService) and processor._function_call_tasks):
+            return True
+        if isinstance(processor, BaseInputTransport):
+            transport = getattr(processor, "_transport", None)
+            if getattr(transport, "_event_tasks", None):
+                return True
+    return False
 
 
 async def close_clients(pipeline: PipelineWorker) -> None:

@@ -143,12 +143,18 @@ class SFVoPITransport(BaseTransport):
     def output(self) -> "SFVoPIOutput":
         return self._output
 
+    @property
+    def is_handed_over(self) -> bool:
+        """Whether the call goes on in another session: what follows a call is that session's to do."""
+        return self.stream.is_handed_over
+
     async def tell_connected(self) -> None:
         if not self.stream.is_rehearsal:
             await self._call_event_handler("on_client_connected", self.stream)
 
     async def tell_disconnected(self) -> None:
-        await self._call_event_handler("on_client_disconnected", self.stream)
+        if not self.stream.is_handed_over:
+            await self._call_event_handler("on_client_disconnected", self.stream)
 
 
 class SFVoPIInput(BaseInputTransport):
@@ -181,7 +187,12 @@ class SFVoPIInput(BaseInputTransport):
         async def idle(_: Any) -> None:
             self._stream.watch.idle_seen = True
 
+        async def finished(_: Any, frame: Frame) -> None:
+            if isinstance(frame, EndFrame | CancelFrame):
+                self._stream.pipeline_ended.set()
+
         pipeline.add_event_handler("on_idle_timeout", idle)
+        pipeline.add_event_handler("on_pipeline_finished", finished)
         rate = self._stream.format.sample_rate
         if rate != self.sample_rate:
             self._resampler = Resampler(rate, self.sample_rate)
@@ -343,6 +354,13 @@ class SFVoPIOutput(BaseOutputTransport):
         """All that is queued is said and heard before the EndFrame goes on: the stream is closed behind it."""
         await super().stop(frame)
         await self._speaker.heard()
+        self._stream.has_said_all = True
+        self._stream.pipeline_ended.set()
+
+    async def cancel(self, frame: CancelFrame) -> None:
+        """What is queued is dropped; what was sent is heard, for the line is closed behind it."""
+        await super().cancel(frame)
+        self._stream.pipeline_ended.set()
 
     async def cleanup(self) -> None:
         await super().cleanup()

@@ -4,6 +4,7 @@ from deploy.monitoring.panels import Board, Choice, Panel, Query
 from deploy.monitoring.promql import PER_SCRAPE, a_minute, quantile, rate, series, total
 from shared.telemetry.catalogue import (
     ACTIVE_CALLS,
+    BOTS_AFTER_CALL,
     CHECKPOINTS,
     CLOCK_OFFSET_SECONDS,
     FRAME_LATENESS_SECONDS,
@@ -21,6 +22,7 @@ from shared.telemetry.catalogue import (
     STREAMS,
     STUCK_SESSIONS,
     VAD_SECONDS,
+    WORK_AFTER_CALL_CUT,
 )
 
 CHOSEN = {"process": "$process"}
@@ -148,6 +150,15 @@ WORKER_HEALTH = Board(
                     (
                         Query(a_minute(STUCK_SESSIONS, "step", **WORKER), "{{step}}"),
                         Query(a_minute(SESSION_TASKS_LEFT, **WORKER), "tasks left"),
+                    ),
+                    is_still=True,
+                ),
+                Panel(
+                    "Bots at work after their calls; cut, a minute",
+                    "",
+                    (
+                        Query(total(series(BOTS_AFTER_CALL, **WORKER)), "at work"),
+                        Query(a_minute(WORK_AFTER_CALL_CUT, "why", **WORKER), "cut: {{why}}"),
                     ),
                     is_still=True,
                 ),

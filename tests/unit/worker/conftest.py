@@ -336,6 +336,7 @@ class Fleet:
     async def ended(self, call_id: str = "call-1", seconds: float = 8.0) -> CallRecord:
         """The call's record, once it has ended and its session is gone."""
         await until(lambda: self.app.sessions.get(call_id) is None, seconds)
+        await until(lambda: not len(self.app.afterwards), seconds)
         record = await self.registry.get(call_id)
         assert record is not None
         assert record.is_over
@@ -353,6 +354,7 @@ def settings_for_tests(**given: Any) -> WorkerSettings:
         "token_secrets": SECRET,
         "default_bot": "test:scripted",
         "rehearse": False,
+        "after_call_s": 2.0,
         "reconnect_window_s": 1.0,
         "start_deadline_s": 0.5,
         "end_grace_s": 1.0,

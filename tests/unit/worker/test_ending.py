@@ -18,6 +18,7 @@ LIVING = View(
     last_activity_at=990.0,
     quiet_at=0.0,
     end_seen_at=None,
+    is_at_work=False,
     given_up=None,
 )
 DOWN = Failure("openai", "auth", Service.LLM, is_dead=True)
@@ -35,6 +36,7 @@ def test_a_living_call_has_no_ending():
         ({"began_at": 400.0}, Reason.MAX_DURATION),
         ({"given_up": DOWN}, Reason.PROVIDER_ERROR),
         ({"end_seen_at": 994.0}, Reason.STUCK),
+        ({"end_seen_at": 994.0, "is_at_work": True}, Reason.BOT_ENDED),
         ({"last_activity_at": 940.0}, Reason.IDLE),
     ],
 )

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from worker.session import HANDLER_GRACE_S, LOOK_S, SILENT_GRACE_S
+from worker.session import LOOK_S, SILENT_GRACE_S
 
 CRASH_S, LOST_HANGUP_S = 15, 60
 SCALE = 0.1  # of the default times, for those that are lived through here
@@ -25,7 +25,7 @@ async def until_free(fleet, within_s):
 
 
 def test_the_default_times_add_up_to_no_more(defaults):
-    looking_s = LOOK_S + HANDLER_GRACE_S + defaults.cancel_grace_s  # for a bot that ends when it is asked to
+    looking_s = LOOK_S  # the bot's own end is not waited for
     assert defaults.lease_s <= CRASH_S, "the worker's crash"
     assert defaults.reconnect_window_s + looking_s <= CRASH_S, "the gateway's: its stream is closed"
     silent_s = defaults.media_timeout_s + SILENT_GRACE_S
@@ -51,7 +51,7 @@ async def test_after_a_stream_that_closed_without_a_hangup(start_worker, default
     carrier = await fleet.call()
     await fleet.scripted()
     await carrier.hang_up()
-    await until_free(fleet, CRASH_S * SCALE + HANDLER_GRACE_S)  # what is not scaled
+    await until_free(fleet, CRASH_S * SCALE + 1.0)  # what is not scaled
     assert (await fleet.ended()).reason == "stream_closed"
 
 
