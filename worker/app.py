@@ -66,7 +66,9 @@ class WorkerApp:
         load_bot: Callable[[str], Bot] | None = None,
         *,
         tracer: Tracer = NO_TRACER,
+        look_after: Callable[[str], None] = lambda _: None,
     ) -> None:
+        self._look_after = look_after  # a bot, whose code has just run for the first time
         self.settings = settings
         self._tracer = tracer
         self.registry = registry
@@ -268,7 +270,12 @@ class WorkerApp:
                 span = self._tracer.begin("rehearsal")
                 span.tell(bot=name, worker_id=self.worker_id)
                 self.rehearsals.append(await rehearse(name, bot, plans[name], span))
+                self._look_after(name)
                 span.end()
+
+    def bots_here(self) -> set[str]:
+        """Those that have calls; without a call, all that were loaded."""
+        return {session.tasks.whose["bot"] for session in self.sessions.all()} or set(self._bots)
 
     async def _bot_of(self, record: CallRecord) -> Bot:
         """The call's bot: loaded at start, unless only the gateways' settings name it. Raises `BotNotFound`.
@@ -281,7 +288,10 @@ class WorkerApp:
         return self._bots[name]
 
     def _load(self, name: str) -> Bot:
-        bot = self._load_bot(name)
+        try:
+            bot = self._load_bot(name)
+        finally:
+            self._look_after(name)
         self._builds[name] = build_of(name.partition(":")[0])
         return bot
 

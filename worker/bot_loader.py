@@ -10,6 +10,7 @@ from typing import Any
 
 from worker.bot_faults import explain
 from worker.pipeline.create_transport import install
+from worker.tasks import code_of
 
 Bot = Callable[[Any], Awaitable[None]]
 
@@ -51,7 +52,8 @@ def _import(name: str) -> Bot:
         sys.path.insert(0, os.getcwd())
     install()  # before `from pipecat.runner.utils import create_transport` is run
     try:
-        module = importlib.import_module(module_name)
+        with code_of(name):
+            module = importlib.import_module(module_name)
     except (Exception, SystemExit, KeyboardInterrupt) as error:  # whatever a module does while it is imported
         if isinstance(error, ModuleNotFoundError) and error.name and module_name.startswith(error.name):
             raise BotNotFound(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from shared.fleet.death import DeathCause, DeathNote
 from shared.process.beats import Beats
+from shared.process.exit import exit_within
 from shared.process.last_words import LastWords
 from shared.process.main import Program, process_id, run_process
 from shared.process.memory import RARELY, freeze_what_stays
@@ -17,11 +18,12 @@ from shared.process.signals import Signals
 from shared.registry import Registry, RegistryAway, open_registry
 from shared.settings import WorkerSettings
 from shared.telemetry.traces import open_tracer
-from worker.tasks import whose
+from worker.tasks import install_task_factory, whose
 from worker.tls import new_event_loop
 
 if TYPE_CHECKING:
     from worker.app import WorkerApp
+    from worker.own_process import OwnProcess
 
 EXAMPLES = """\
 examples:
@@ -31,6 +33,8 @@ examples:
                       can be, cut the rest; kill -INT PID: exit now
   kill -USR1 PID      every task into the log
 """
+
+EXIT_S = 5.0  # for what bots left running, once all is said
 
 
 async def serve_with_logs(settings: WorkerSettings, signals: Signals) -> None:
@@ -47,30 +51,49 @@ async def serve(settings: WorkerSettings, signals: Signals) -> None:
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # for numpy, when it comes: a worker has one core
     # importing Pipecat takes a second and writes a banner: after the logs are ours
     from worker.app import WorkerApp
+    from worker.own_process import OwnProcess
 
     registry = open_registry(settings.redis_url.get_secret_value(), settle_ms=settings.settle_ms)
     tracer = open_tracer(settings, "worker", process_id(settings.worker_id))
-    app = WorkerApp(settings, registry, tracer=tracer)
+    install_task_factory(asyncio.get_running_loop())
+    own = OwnProcess()
+    app = WorkerApp(settings, registry, tracer=tracer, look_after=own.look_after)
+    own.bots = app.bots_here
     last_words = _introduce(app, beats)
-    beside: list[asyncio.Task[None]] = []
     try:
-        starting = await _unless(signals.draining, app.start(when_prepared=partial(freeze_what_stays, RARELY)))
-        if not starting.cancelled():
-            starting.result()
-            beside.append(asyncio.create_task(beats.keep_beating(settings.watchdog_s), name="beats"))
-            beside.append(asyncio.create_task(_obey(app.until_ordered(), signals), name="orders"))
-            await signals.draining.wait()
-            await _unless(signals.stopping, app.drain())
-            await _unless(signals.cutting, app.hand_over())
+        await _work(app, signals, own, beats)
     finally:
-        await app.stop()
         await _say_that_it_ended(app, registry)
         await registry.close()
         await tracer.close()
-        for task in beside:
-            task.cancel()
         last_words.stop()
-        beats.stop()
+        exit_within(EXIT_S, status=0 if signals.draining.is_set() else 1)
+
+
+async def _work(app: "WorkerApp", signals: Signals, own: "OwnProcess", beats: Beats) -> None:
+    """Start, take calls, drain as the signals say, and stop in any case."""
+    beside = [asyncio.create_task(own.keep_looking(), name="own process")]
+    with own:
+        try:
+            starting = await _unless(signals.draining, app.start(when_prepared=partial(_prepared, own)))
+            if not starting.cancelled():
+                starting.result()
+                beside.append(asyncio.create_task(beats.keep_beating(app.settings.watchdog_s), name="beats"))
+                beside.append(asyncio.create_task(_obey(app.until_ordered(), signals), name="orders"))
+                await signals.draining.wait()
+                await _unless(signals.stopping, app.drain())
+                await _unless(signals.cutting, app.hand_over())
+        finally:
+            await app.stop()
+            for task in beside:
+                task.cancel()
+            beats.stop()
+
+
+def _prepared(own: "OwnProcess") -> None:
+    """Everything is loaded that stays."""
+    freeze_what_stays(RARELY)
+    own.keep()
 
 
 def _introduce(app: "WorkerApp", beats: Beats) -> LastWords:

@@ -245,6 +245,9 @@ class Session:
                 self._fault_after = type(error).__name__
         except (SystemExit, KeyboardInterrupt) as error:
             self._bot_has_exited(error)
+        except asyncio.CancelledError:  # by us, and the call ends already; or by the bot, which ended itself so
+            self._ending.give(self._ending_of_bot())
+            raise
         else:
             self._ending.give(self._ending_of_bot())
 

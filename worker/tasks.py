@@ -6,9 +6,10 @@ model, a pool, a connection kept open) must not die with the call that happened 
 """
 
 import asyncio
+import contextlib
 import contextvars
 import weakref
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -66,18 +67,34 @@ def whose() -> dict[str, str]:
     return owner.whose if owner is not None else {}
 
 
+def own_tasks(tasks: set[asyncio.Task[Any]]) -> set[asyncio.Task[Any]]:
+    """Of these, the tasks of the session whose code runs now."""
+    owner = _OWNER.get()
+    return {task for task in tasks if owner is not None and task in owner}
+
+
+@contextlib.contextmanager
+def code_of(bot: str) -> Iterator[None]:
+    """What runs within, and what it starts, is this bot's, and no call's: its import."""
+    entered = _OWNER.set(SessionTasks(bot=bot))
+    try:
+        yield
+    finally:
+        _OWNER.reset(entered)
+
+
 def install_task_factory(loop: asyncio.AbstractEventLoop) -> None:
-    """Make the loop remember whose each task is. Once per process."""
+    """Make the loop remember whose each task is."""
+    loop.set_task_factory(_make_task)
 
-    def make(loop: asyncio.AbstractEventLoop, work: Any, **options: Any) -> asyncio.Task[Any]:
-        task: asyncio.Task[Any] = asyncio.Task(work, loop=loop, **options)
-        context: contextvars.Context | None = options.get("context")
-        owner = _OWNER.get() if context is None else context.get(_OWNER)
-        if owner is not None:
-            owner.add(task)
-        return task
 
-    loop.set_task_factory(make)
+def _make_task(loop: asyncio.AbstractEventLoop, work: Any, **options: Any) -> asyncio.Task[Any]:
+    task: asyncio.Task[Any] = asyncio.Task(work, loop=loop, **options)
+    context: contextvars.Context | None = options.get("context")
+    owner = _OWNER.get() if context is None else context.get(_OWNER)
+    if owner is not None:
+        owner.add(task)
+    return task
 
 
 def start_shared(work: Coroutine[Any, Any, T], name: str) -> asyncio.Task[T]:

@@ -11,6 +11,8 @@ from typing import Self
 from shared.process.tasks import dump_tasks
 from shared.telemetry.logs import get_logger
 
+OWN_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+
 
 class Signals:
     """Events that are set by signals, or by whoever wants the same; each implies those before it."""
@@ -48,5 +50,5 @@ class Signals:
 
     def __exit__(self, *_: object) -> None:
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
+        for number in OWN_SIGNALS:
             loop.remove_signal_handler(number)
