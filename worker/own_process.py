@@ -38,7 +38,7 @@ class OwnProcess:
         if (bot, what) not in self._told:
             self._told.add((bot, what))
             say = self._log.warning if warns else self._log.info
-            say("a bot changed what is the worker's: it does not hold", bot=bot, what=what, instead=instead)
+            say("a bot changed what the worker owns: it does not hold", bot=bot, what=what, instead=instead)
 
     def keep(self) -> None:
         """The process is to stay as it is now: the worker itself has changed something."""

@@ -243,7 +243,7 @@ async def test_what_a_bot_does_to_the_process_holds_for_nobody_and_the_log_says_
     log, took_s = await worker.ends(20)
     assert worker.process.returncode == 0
     assert took_s < 12
-    said = [line for line in log if "what is the worker's" in line["event"]]
+    said = [line for line in log if "what the worker owns" in line["event"]]
     told = {(bot, line["what"]) for line in said for bot in line["bot"].split(", ")}
     assert {(f"rude:{act}", what) for act, what in SAID.items()} <= told
     assert not {(bot, what) for bot, what in told if bot.partition(":")[2] in UNNOTICED}
