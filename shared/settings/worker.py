@@ -166,6 +166,11 @@ class WorkerSettings(FleetSettings):
     openai_base_url: str = Field("", validation_alias=env("OPENAI_BASE_URL"), description="Likewise.")
     cartesia_url: str = Field("", validation_alias=env("CARTESIA_URL"), description="Likewise.")
     elevenlabs_url: str = Field("", validation_alias=env("ELEVENLABS_URL"), description="Likewise.")
+    script: Path | None = Field(
+        None,
+        validation_alias=env("SFVOPI_SCRIPT"),
+        description="A file of rules: what SFVOPI_LLM=scripted answers and calls. Default: a receptionist's script.",
+    )
     llm_model: str = Field("gpt-4o-mini", validation_alias=env("SFVOPI_LLM_MODEL"))
     max_reply_tokens: int = Field(
         120,

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from aiohttp import web
 
 from tests.fakes.tones import SECONDS_PER_WORD
+from worker.pipeline.offline.rules import Rules
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,7 @@ class Behaviour:
     requests: int = 0
     seconds_per_word: float = SECONDS_PER_WORD  # of a voice
     seconds_per_token: float = 0.0  # of a model; a real one takes 10 to 20 ms, and what comes at once is read at once
+    rules: Rules | None = None  # of a model, before it does what it does of itself
     heard: str = ""  # in speech of nobody that the tones tell of
 
     async def refuse(self) -> web.Response | None:

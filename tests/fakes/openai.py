@@ -12,10 +12,20 @@ from aiohttp import web
 
 from tests.fakes.faults import Behaviour
 from tests.fakes.tones import recognise, voice
+from worker.pipeline.offline.rules import Rules, turn_of
 
 SPEECH_RATE = 24000
 STORY_SENTENCES = 12  # 47 s at the pace of speech
 BUNDLED_WORDS = 100
+
+
+def follow(rules: Rules | None, body: dict[str, Any]) -> tuple[str, dict[str, Any] | None] | None:
+    """What a file of rules has for this request, if there is one, and a rule of it fits."""
+    tools = [tool["function"]["name"] for tool in body.get("tools") or []]
+    action = rules.act(turn_of(body["messages"]), tools) if rules else None
+    if action is None:
+        return None
+    return action.answer, {"name": action.tool, "arguments": dict(action.arguments)} if action.tool else None
 
 
 def answer(body: dict[str, Any]) -> tuple[str, dict[str, Any] | None]:
@@ -56,7 +66,7 @@ async def complete(request: web.Request, behaviour: Behaviour) -> web.StreamResp
     if not request.headers.get("Authorization", "").startswith("Bearer "):
         return web.json_response({"error": {"message": "no key", "code": "invalid_api_key"}}, status=401)
     body = await request.json()
-    text, tool = answer(body)
+    text, tool = follow(behaviour.rules, body) or answer(body)
     await behaviour.think()
     if not body.get("stream"):
         message = {"role": "assistant", "content": text}

@@ -11,6 +11,7 @@ import contextlib
 import json
 from collections.abc import Awaitable, Callable
 from functools import partial
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -19,6 +20,7 @@ from aiohttp import web
 from tests.fakes import cartesia, deepgram, elevenlabs, openai
 from tests.fakes.faults import Behaviour, Fault
 from tests.fakes.tones import SECONDS_PER_WORD
+from worker.pipeline.offline.rules import Rules
 
 Handler = Callable[[web.Request, Behaviour], Awaitable[web.StreamResponse]]
 
@@ -37,11 +39,12 @@ class FakeProviders:
         word_s: float = SECONDS_PER_WORD,
         token_s: float = 0.0,
         heard: str = "",
+        rules: Rules | None = None,
     ) -> None:
         self.host = host
         self.port = port
         self.deepgram = Behaviour(stt_s, heard=heard)
-        self.openai = Behaviour(llm_s, seconds_per_token=token_s)
+        self.openai = Behaviour(llm_s, seconds_per_token=token_s, rules=rules)
         self.cartesia = Behaviour(tts_s, seconds_per_word=word_s)
         self.elevenlabs = Behaviour(tts_s, seconds_per_word=word_s)
         self._runner: web.AppRunner | None = None
@@ -126,6 +129,7 @@ async def serve(options: argparse.Namespace) -> None:
         word_s=options.word,
         token_s=options.token,
         heard=options.heard,
+        rules=Rules.parse(options.rules.read_text()) if options.rules else None,
     )
     for given in options.fault:
         name, _, fault = given.partition("=")
@@ -150,6 +154,7 @@ def main() -> None:
     parser.add_argument(
         "--heard", default="", metavar="TEXT", help="what is recognised in speech without tones, as of a load"
     )
+    parser.add_argument("--rules", type=Path, metavar="FILE", help="what the model answers and calls, as SFVOPI_SCRIPT")
     parser.add_argument("--fault", action="append", default=[], metavar="PROVIDER=401|429|hang|drop:SECONDS")
     with contextlib.suppress(KeyboardInterrupt):
         asyncio.run(serve(parser.parse_args()))

@@ -10,7 +10,8 @@ from pipecat.services.llm_service import LLMService
 from pipecat.services.stt_service import STTService
 from pipecat.services.tts_service import TTSService
 
-from shared.settings import WorkerSettings
+from shared.settings import SettingsError, WorkerSettings
+from shared.settings.fleet import read_file
 
 # Public voices of the providers, for a first call; SFVOPI_VOICE takes one's own.
 CARTESIA_VOICE = "71a7ad14-091c-4e8e-a314-022ece01c121"
@@ -67,9 +68,15 @@ def openai_llm(settings: WorkerSettings) -> LLMService[Any]:
 
 
 def scripted_llm(settings: WorkerSettings) -> LLMService[Any]:
+    from worker.pipeline.offline.rules import Rules, RulesError
     from worker.pipeline.offline.scripted import ScriptedLLMService
 
-    return ScriptedLLMService()
+    if settings.script is None:
+        return ScriptedLLMService()
+    try:
+        return ScriptedLLMService(rules=Rules.parse(read_file("SFVOPI_SCRIPT", settings.script)))
+    except RulesError as error:
+        raise SettingsError(f"SFVOPI_SCRIPT: {settings.script}: {error}") from None
 
 
 def cartesia_tts(settings: WorkerSettings) -> TTSService:
