@@ -9,13 +9,15 @@ What becomes of a call that cannot be placed is its number's policy. By default 
 the carrier asks the fallback; the call stays open (RINGING), since a slot may be free by then. The fallback never
 refuses: its caller hears a busy message from a gateway, or is sent to another server, and the call ends for that
 reason there and then; or he is held: he gets a place in line, and a stream to a gateway, which keeps it (`line.py`).
+A quarantined bot's calls get the same; but nobody is held for one, since no slot will be his.
 Whoever is new gets a slot only if there is one more than those who wait in line can use. While the registry is away,
 calls are placed from this gateway's own share (`local_admission.py`) before the policy is asked.
 """
 
 import asyncio
 import math
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
@@ -72,6 +74,7 @@ class Admitted:
     verdict: Verdict
     answer: StreamAnswer | None = None
     worker_id: str = ""
+    is_barred: bool = False  # what it was told, it was told because its bot is quarantined
 
 
 def decide(
@@ -131,7 +134,9 @@ class Admission:
         numbers: Numbers,
         meter: Meter,
         local: LocalAdmission,
+        is_barred: Callable[[str], bool] = lambda bot: False,
     ) -> None:
+        self._is_barred = is_barred  # a bot that is quarantined: nobody waits for it in line
         self._registry = registry
         self._local = local
         self._settings = settings
@@ -143,7 +148,8 @@ class Admission:
         plan = self._numbers.plan_for(own_number(webhook))
         try:
             async with asyncio.timeout(ANSWER_WITHIN_S):
-                return await self._place(webhook, plan, is_fallback, span)
+                admitted = await self._place(webhook, plan, is_fallback, span)
+                return replace(admitted, is_barred=not admitted.verdict.is_placed and self._is_barred(plan.bot))
         except (RegistryAway, TimeoutError):
             if placed := self._place_locally(webhook, plan, span):
                 return placed
@@ -154,7 +160,7 @@ class Admission:
 
     async def _place(self, webhook: AnswerWebhook, plan: NumberPlan, is_fallback: bool, span: Span) -> Admitted:
         call_id, number, changes = webhook.call_uuid, own_number(webhook), self._answered(webhook, plan) | span.change
-        hold_ms = self._settings.attach_by_ms
+        hold_ms, overflow = self._settings.attach_by_ms, self._overflow_of(plan)
         reservation = await self._registry.reserve(
             call_id, hold_ms, number=number, ceiling=plan.ceiling, in_turn=True, bot=plan.bot
         )
@@ -163,14 +169,14 @@ class Admission:
                 call_id, CallEvent.ANSWER, {**changes, "worker_id": reservation.worker_id, "detail": ""}
             )
         else:
-            detail = HELD_DETAIL if plan.overflow is Overflow.HOLD else NO_CAPACITY_DETAIL
+            detail = HELD_DETAIL if overflow is Overflow.HOLD else NO_CAPACITY_DETAIL
             moved = await self._registry.move(call_id, CallEvent.RING, {**changes, "detail": detail})
         span.join(moved.record.traceparent if moved.record else "")
         verdict = decide(
             moved.before,
             has_slot=reservation is not None,
             is_fallback=is_fallback,
-            overflow=plan.overflow,
+            overflow=overflow,
             ended_as=moved.record.reason if moved.record else "",
         )
         if reservation and not verdict.is_placed:
@@ -188,6 +194,11 @@ class Admission:
             return Admitted(verdict)
         attach_by_ms = reservation.expires_at_ms if reservation else self._registry.now_ms()
         return Admitted(verdict, self._stream_answer(moved.record, attach_by_ms), moved.record.worker_id)
+
+    def _overflow_of(self, plan: NumberPlan) -> Overflow:
+        """What becomes of the call if it cannot be placed. Nobody waits in line for a quarantined bot."""
+        waits_in_vain = plan.overflow is Overflow.HOLD and self._is_barred(plan.bot)
+        return Overflow.BUSY if waits_in_vain else plan.overflow
 
     def _place_locally(self, webhook: AnswerWebhook, plan: NumberPlan, span: Span) -> Admitted | None:
         """Without the registry, from this gateway's own share."""

@@ -13,6 +13,7 @@ from starlette.routing import BaseRoute, Route
 from gateway.fields import read_fields
 from shared.calls.outcome import Reason
 from shared.calls.timeline import TimelineEvent
+from shared.fleet.quarantine import Quarantine, is_in_force, kept_worker
 from shared.fleet.worker import Order, WorkerState, WorkerView
 from shared.process.access import may_use_api
 from shared.registry import Registry, RegistryAway, TimelineEntry
@@ -53,6 +54,8 @@ class Api:
             Route("/api/calls/{call_id}/end", self._guarded(self.end), methods=["POST"]),
             Route("/api/workers", self._guarded(self.workers)),
             Route("/api/workers/{worker_id}/drain", self._guarded(self.drain), methods=["POST"]),
+            Route("/api/quarantine", self._guarded(self.quarantine)),
+            Route("/api/bots/{bot}/release", self._guarded(self.release), methods=["POST"]),
             Route("/api/fleet", self._guarded(self.fleet)),
             Route("/api/demand", self._guarded(self.demand)),
             Route("/api/targets", self._guarded(self.targets)),
@@ -125,6 +128,19 @@ class Api:
         self._log.info("worker is told to drain by an operator", worker_id=view.record.worker_id, order=str(order))
         return JSONResponse({"order": str(order), "worker": _worker(view, now_ms)})
 
+    async def quarantine(self, _: Request) -> Response:
+        """Bots whose new calls are kept from workers that have their bad builds; those without such workers are not."""
+        told, views = await self._registry.quarantined(), await self._registry.workers()
+        return JSONResponse({"quarantined": quarantine_of(told, views, self._registry.now_ms())})
+
+    async def release(self, request: Request) -> Response:
+        """A bot is let in again, whatever it did."""
+        bot = request.path_params["bot"]
+        by = request.client.host if request.client else ""
+        is_released = await self._registry.release_bot(bot)
+        self._log.warning("bot is released by an operator", bot=bot, was_quarantined=is_released, by=by)
+        return JSONResponse({"bot": bot, "released": is_released})
+
     async def fleet(self, _: Request) -> Response:
         waiting = len(await self._registry.keep_line([], 0))
         return JSONResponse(fleet_of(await self._registry.workers(), self._registry.now_ms(), waiting))
@@ -170,6 +186,22 @@ def fleet_of(views: list[WorkerView], now_ms: int, waiting: int) -> dict[str, in
         "drift": sum(view.record.drift for view in fresh),
         "waiting": waiting,
     }
+
+
+def quarantine_of(told: list[Quarantine], views: list[WorkerView], now_ms: int) -> list[dict[str, Any]]:
+    """Those that are in force, with the workers that they hold for, and the one that goes on for want of other bots."""
+    kept = kept_worker(views, {one.bot: one for one in told}, now_ms)
+    return [
+        {
+            "bot": one.bot,
+            "since_ms": one.at_ms,
+            "calls": list(one.calls),
+            "workers": [v.record.worker_id for v in views if v.is_fresh(now_ms) and one.holds_at(v.record)],
+            "kept_worker": kept,
+        }
+        for one in told
+        if is_in_force(one, views, now_ms)
+    ]
 
 
 def demand_of(views: list[WorkerView], now_ms: int, waiting: int) -> int:

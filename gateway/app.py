@@ -21,6 +21,7 @@ from gateway.line import Line
 from gateway.local_admission import LastKnown, LocalAdmission
 from gateway.notebook import Notebook
 from gateway.prompt import read_busy_prompt, read_hold_prompt
+from gateway.quarantine import KnownQuarantines
 from gateway.route import RouteEndpoint
 from gateway.streams import Streams
 from gateway.webhooks import Webhooks
@@ -55,6 +56,7 @@ class Gateway:
     director: Director
     streams: Streams
     line: Line
+    quarantines: KnownQuarantines
     side_tasks: SideTasks
     settings: GatewaySettings
     public: Starlette
@@ -103,8 +105,10 @@ class Gateway:
             await self.local.tell()
         workers = await self.registry.workers()
         self.director.last_workers = workers or self.director.last_workers
+        now_ms = self.registry.now_ms()
+        self.quarantines.learn(await self.registry.quarantined(), workers, now_ms)
         if has_settled:
-            self.local.learn(LastKnown(tuple(workers), gateways, self.registry.now_ms()))
+            self.local.learn(LastKnown(tuple(workers), gateways, now_ms, self.quarantines.by_bot))
 
     async def close(self) -> None:
         """Stop side tasks, do what waited for the registry, write what is noted, give the registry's sockets back."""
@@ -131,16 +135,17 @@ def build(
     warn_of_formats(numbers)
     gateway_id = process_id(settings.gateway_id)
     source = f"gateway:{gateway_id}"
-    meter, health = Meter("gateway"), Health()
+    meter, health = Meter("gateway", numbers.groups_of_bots), Health()
     meter.set(DRAIN_DEADLINE_SECONDS, settings.drain_deadline_s)
     notebook = Notebook(registry, source, meter)
     hangups = Hangups(registry, notebook, meter)
     local = LocalAdmission(registry, notebook)
-    admission = Admission(registry, settings, numbers, meter, local)
+    quarantines = KnownQuarantines(numbers, meter)
+    admission = Admission(registry, settings, numbers, meter, local, quarantines.bars)
     director = Director(registry, settings, numbers, meter)
     busy_prompt, music = read_busy_prompt(settings.busy_wav), read_hold_prompt(settings.hold_wav)
     attaching = Attaching(registry, lambda: director.last_workers, director.is_reachable, notebook, meter)
-    line = Line(registry, settings, numbers, meter)
+    line = Line(registry, settings, numbers, meter, quarantines.bars)
     holding = Holding(line, attaching, registry, notebook, meter, music, busy_prompt)
     streams = Streams(director, registry, notebook, meter, attaching, holding, busy_prompt)
     webhooks = Webhooks(admission, hangups, registry, notebook, meter, tracer, settings.webhook_keys)
@@ -161,6 +166,7 @@ def build(
         director=director,
         streams=streams,
         line=line,
+        quarantines=quarantines,
         side_tasks=SideTasks(health),
         settings=settings,
         public=_app(

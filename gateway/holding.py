@@ -98,13 +98,15 @@ class Holding:
             self._log.info("held", call_id=caller.call_id, result=result, held_s=round(held_s, 1))
 
     async def _wait(self, leg: Leg, caller: Caller) -> WorkerEnd | Gone | None:
-        """A stream to the worker whose slot is the caller's, why he waits no longer, or None: he waited too long."""
+        """A stream to the worker whose slot is the caller's, why he waits no longer, or None: he waited in vain."""
         while (left_s := self._left_s(caller)) > 0:
             await asyncio.wait([caller.turn], timeout=min(left_s, self._line.beat_s))
             self._note_place(caller)
             if not caller.turn.done():
                 continue
             turn = caller.turn.result()
+            if turn is Gone.HOPELESS:
+                return None
             if isinstance(turn, Gone):
                 return turn
             try:

@@ -9,7 +9,7 @@ call's record says which. Knows nothing of streams.
 
 import asyncio
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from enum import StrEnum
 
 from gateway.admission import end_refused
@@ -31,6 +31,7 @@ class Gone(StrEnum):
 
     ENDED = "ended"  # the call is over
     REPLACED = "replaced"  # its stream came again: that one waits
+    HOPELESS = "hopeless"  # its bot is quarantined: it would wait in vain
 
 
 class Caller:
@@ -55,7 +56,15 @@ class Caller:
 class Line:
     """Who waits here. `run` and `listen` are side tasks."""
 
-    def __init__(self, registry: Registry, settings: GatewaySettings, numbers: Numbers, meter: Meter) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        settings: GatewaySettings,
+        numbers: Numbers,
+        meter: Meter,
+        is_barred: Callable[[str], bool] = lambda bot: False,
+    ) -> None:
+        self._is_barred = is_barred  # a bot whose new calls no worker takes
         self._registry = registry
         self._numbers = numbers
         self._meter = meter
@@ -210,7 +219,10 @@ class Line:
         )
 
     async def _ask_for_slots(self, callers: list[Caller]) -> None:
-        """In order of coming. Callers of a number at its ceiling, and of a bot that no worker has room for, stay."""
+        """In order of coming. Callers of a number at its ceiling, and of a bot that no worker has room for, stay.
+
+        Those of a quarantined bot do not: what they wait for is somebody's deploy.
+        """
         at_their_ceilings: set[str] = set()
         without_room: set[str] = set()
         for caller in sorted(callers, key=lambda caller: (caller.since_ms, caller.call_id.encode())):
@@ -218,6 +230,9 @@ class Line:
                 continue
             number, ceiling = self._ceiling_of(caller.record)
             bot = caller.record.bot
+            if self._is_barred(bot):
+                caller.call(Gone.HOPELESS)
+                continue
             if bot in without_room or (ceiling and number in at_their_ceilings):
                 continue
             if not await self._ask_for_slot(caller, number, ceiling, bot):

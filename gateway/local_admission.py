@@ -9,12 +9,13 @@ for again gets the same answer from the same gateway; another gateway counts it 
 
 from collections import Counter
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from gateway.notebook import Notebook
 from shared.calls.state import CallEvent, CallState
 from shared.calls.timeline import TimelineEvent
+from shared.fleet.quarantine import Quarantines, open_to
 from shared.fleet.selector import best_worker
 from shared.fleet.worker import WorkerView
 from shared.registry import Registry
@@ -29,6 +30,7 @@ class LastKnown:
     workers: tuple[WorkerView, ...] = ()
     gateways: int = 1
     at_ms: int = 0
+    quarantines: Quarantines = field(default_factory=dict)
 
     def share(self, bot: str = "") -> int:
         """How many slots one gateway may give out to calls of this bot (empty: of any)."""
@@ -37,7 +39,8 @@ class LastKnown:
 
     def able(self, bot: str) -> list[WorkerView]:
         """The workers that could take a call of this bot."""
-        return [view for view in self.workers if view.can_take(self.at_ms, bot)]
+        views = open_to(bot, self.workers, self.quarantines, self.at_ms)
+        return [view for view in views if view.can_take(self.at_ms, bot)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,13 +56,14 @@ class Given:
 
 def choose(known: LastKnown, given: Collection[Given], number: str, ceiling: int, bot: str = "") -> str | None:
     """The worker for one more call of this bot; None when this gateway's share is given out, or the number's."""
-    able = {view.record.worker_id for view in known.able(bot)}
-    if sum(other.worker_id in able for other in given) >= known.share(bot):
+    able = known.able(bot)
+    ids = {view.record.worker_id for view in able}
+    if sum(other.worker_id in ids for other in given) >= known.share(bot):
         return None
     if ceiling and sum(other.number == number for other in given) >= ceiling // known.gateways:
         return None
     taken = Counter(other.worker_id for other in given)
-    views = (replace(view, used=view.used + taken[view.record.worker_id]) for view in known.workers)
+    views = (replace(view, used=view.used + taken[view.record.worker_id]) for view in able)
     best = best_worker(views, known.at_ms, bot)
     return best.record.worker_id if best else None
 

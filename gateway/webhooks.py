@@ -151,7 +151,8 @@ class Webhooks:
             self._notebook.figures(call_id, answer_ms=took_ms)
             write(call_id, TimelineEvent.RESERVED, worker_id=admitted.worker_id)
         elif not admitted.verdict.is_placed and admitted.verdict is not Verdict.HELD:
-            write(call_id, TimelineEvent.REFUSED, reason=admitted.verdict)
+            why = {"bot": "quarantined"} if admitted.is_barred else {}
+            write(call_id, TimelineEvent.REFUSED, reason=admitted.verdict, **why)
 
     # -- hangup and ring: the carrier ignores what we say
 

@@ -10,6 +10,7 @@ from typing import Literal
 from deploy.monitoring.promql import Clock, increase, rate, series, total
 from shared.telemetry.catalogue import (
     ADMISSIONS,
+    BOT_QUARANTINED,
     CALL_SECONDS,
     CALLS_DRIFT,
     CAPACITY,
@@ -154,6 +155,13 @@ def _continuity(clock: Clock) -> list[Alert]:
             0,
             "warning",
             "{{ $value | humanize }} calls lost their conversation or their worker.",
+        ),
+        Alert(
+            "BotQuarantined",
+            f"max by (bot) ({series(BOT_QUARANTINED)}) > 0",
+            0,
+            "critical",
+            "Calls of {{ $labels.bot }} killed their workers; its new ones are turned away.",
         ),
         Alert(
             "DrainStuck",

@@ -11,7 +11,7 @@ class TimelineEvent(StrEnum):
 
     WEBHOOK = "webhook"  # webhook, result, ms
     RESERVED = "reserved"  # worker_id; locally (true: by a gateway alone, while the registry was away)
-    REFUSED = "refused"  # reason
+    REFUSED = "refused"  # reason; bot ("quarantined": no worker takes its calls)
     HELD = "held"  # place: the caller waits in line, at the gateway that says so
     ROUTED = "routed"  # worker_id, path (relayed | direct)
     REATTACHED = "reattached"  # worker_id, lost (worker_id), code of that stream's end, ms since then

@@ -53,6 +53,14 @@ class FleetApi:
         path = f"/api/workers/{quote(worker_id, safe='')}/drain"
         return dict((await self._ask("POST", path, json={"handover": handover}))["worker"])
 
+    async def quarantined(self) -> list[dict[str, Any]]:
+        """Bots whose calls kill workers; a gateway of a version before knows of none."""
+        return list((await self._ask("GET", "/api/quarantine", missing={})).get("quarantined", []))
+
+    async def release(self, bot: str) -> bool:
+        """End a bot's quarantine; False when it was not quarantined."""
+        return bool((await self._ask("POST", f"/api/bots/{quote(bot, safe='')}/release"))["released"])
+
     async def fleet(self) -> dict[str, Any]:
         """Capacity, used, free, workers, live calls, drift."""
         return await self._ask("GET", "/api/fleet")

@@ -14,6 +14,7 @@ from shared.cli.terminal import one_line, say, show, show_json, show_table
 
 calls_app = typer.Typer(rich_markup_mode=None, add_completion=False)
 CallId = Annotated[str, typer.Argument(metavar="CALL", help="The call's id: SFVoPI's call_uuid.")]
+BotName = Annotated[str, typer.Argument(metavar="BOT", help="module:function, as `sfvopi workers` names it.")]
 RECORD_FIELDS = (
     *("state", "result", "reason", "detail", "direction", "from_number", "to_number", "request_uuid", "bot"),
     *("codec", "sample_rate", "worker_id", "attachments", "stream_id", "carrier_call_id", "carrier_status"),
@@ -113,23 +114,55 @@ async def wire(call_id: CallId, as_json: JsonOption = False, api: ApiOption = ""
 async def workers(as_json: JsonOption = False, api: ApiOption = "") -> None:
     """List the fleet's workers: state, calls, capacity; how long one that drains will take; what a loaded one offers.
 
+    Bots whose calls kill workers (quarantined) are listed below them, with what to do.
+
     \b
     Examples:
       sfvopi workers
       sfvopi workers --json --api http://10.0.0.7:9000
     """
     async with reach(api) as fleet:
-        found, whole = await fleet.workers(), await fleet.fleet()
+        found, whole, quarantined = await fleet.workers(), await fleet.fleet(), await fleet.quarantined()
     if as_json:
-        return show_json({"workers": found, "fleet": whole})
+        return show_json({"workers": found, "fleet": whole, "quarantined": quarantined})
     show_table(
         ["worker", "address", "state", "calls", "version"],
         [[w["worker_id"], w["address"], state_of(w), _calls(w), w.get("version", "")] for w in found],
     )
     if whole.get("drift"):
         say(f"Redis, memory and sockets disagree on {whole['drift']} calls, see docs/operating.md", style="red")
+    for bot in quarantined:
+        say(tell_quarantine(bot), style="red")
     waiting = f", {whole['waiting']} callers in line" if whole.get("waiting") else ""
     return show(f"{whole['used']} of {whole['capacity']} slots in use, {whole['free']} free{waiting}")
+
+
+@reported
+async def release(bot: BotName, as_json: JsonOption = False, api: ApiOption = "") -> None:
+    """Let the calls of a quarantined bot in again: its calls have killed workers, and you know why it was not the bot.
+
+    A deploy of the bot ends its quarantine by itself: workers with other code take its calls.
+
+    \b
+    Example:
+      sfvopi release my_bots.sales:bot
+    """
+    async with reach(api) as fleet:
+        is_released = await fleet.release(bot)
+    if as_json:
+        return show_json({"bot": bot, "released": is_released})
+    return show("released" if is_released else f"{bot} is not quarantined; see `sfvopi workers`")
+
+
+def tell_quarantine(quarantine: dict[str, Any]) -> str:
+    """Since when, why, and what to do, in a few sentences."""
+    bot, kept = quarantine["bot"], quarantine["kept_worker"]
+    goes_on = f"only {kept} takes its new calls" if kept else "its new calls get the number's overflow"
+    return (
+        f"{bot} is quarantined since {clock(quarantine['since_ms'], with_date=True)}: calls of it killed their workers "
+        f"({', '.join(quarantine['calls'])}). On {', '.join(quarantine['workers'])} {goes_on}. "
+        f"Deploy a bot without the fault, or: sfvopi release {bot}"
+    )
 
 
 @reported

@@ -56,6 +56,7 @@ app.add_typer(calls.calls_app, name="calls", short_help="List calls, or show one
 app.command(short_help="Show what was on the wire of one call.")(calls.wire)
 app.command(short_help="List workers: state, calls, capacity.")(calls.workers)
 app.command(short_help="Take a worker out of service; with --handover its calls go on elsewhere.")(drain)
+app.command(short_help="Let the calls of a quarantined bot in again.")(calls.release)
 app.command(short_help="End one call.")(calls.end)
 app.command(short_help="List every setting, its default and its meaning.")(settings_list.settings)
 app.command(short_help="List every metric, its labels and its meaning.")(metrics_list.metrics)

@@ -86,7 +86,7 @@ _TELLINGS: dict[str, Callable[[Data], str]] = {
         f"webhook {d.get('webhook')}: {d.get('result')}{_ms(d, ' in ')}" + _rest(d, "webhook", "result", "ms")
     ),
     E.RESERVED: lambda d: f"a slot is reserved on {d.get('worker_id')}",
-    E.REFUSED: lambda d: f"refused: {d.get('reason')}",
+    E.REFUSED: lambda d: f"refused: {d.get('reason')}{', its bot is quarantined' if d.get('bot') else ''}",
     E.HELD: lambda d: f"the caller waits in line, at place {d.get('place')}",
     E.ROUTED: lambda d: f"the stream goes to {d.get('worker_id')} ({d.get('path')})",
     E.REATTACHED: lambda d: f"{d.get('lost')} is lost; the call goes on at {d.get('worker_id')}{_ms(d)}",

@@ -125,6 +125,12 @@ LEG_FRAMES_DROPPED = Metric(
     "Frames dropped because the other side was too slow.",
     (("direction", ("to_worker", "to_carrier")),),
 )
+BOT_QUARANTINED = Metric(
+    "gauge",
+    "sfvopi_bot_quarantined",
+    "1 while new calls of the bot are kept from workers, since its calls kill them.",
+    (BOT,),
+)
 REATTACHMENTS = Metric(
     "counter",
     "sfvopi_reattachments_total",

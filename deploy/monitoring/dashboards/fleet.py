@@ -6,6 +6,7 @@ from deploy.monitoring.recording import ROOM
 from shared.telemetry.catalogue import (
     ACTIVE_CALLS,
     ADMISSIONS,
+    BOT_QUARANTINED,
     CALLS_BY_SOURCE,
     CALLS_DRIFT,
     CAPACITY,
@@ -154,10 +155,16 @@ FLEET = Board(
                     is_still=True,
                 ),
                 Panel(
+                    "Quarantined bots",
+                    "Their calls kill workers, so new ones are not placed. `sfvopi workers` says which and what to do.",
+                    (Query(f"max by (bot) ({series(BOT_QUARANTINED)})", "{{bot}}"),),
+                    is_still=True,
+                ),
+                Panel(
                     "Ready processes",
                     "By kind.",
                     (Query(total(series(READY), "component"), "{{component}}"),),
-                    width=24,
+                    width=16,
                     is_still=True,
                 ),
             ),

@@ -4,6 +4,7 @@ import asyncio
 import resource
 import ssl
 from collections.abc import AsyncIterator, Iterator
+from typing import Any
 from urllib.parse import urlsplit
 
 from shared.cli.api import FleetApi
@@ -68,7 +69,7 @@ def check_ports(settings: GatewaySettings) -> Iterator[Check]:
 async def check_fleet(api: FleetApi) -> AsyncIterator[Check]:
     """A fleet that is said to be running: is its gateway ready, do its workers serve?"""
     try:
-        workers, whole = await api.workers(), await api.fleet()
+        workers, whole, quarantined = await api.workers(), await api.fleet(), await api.quarantined()
     except CliFault as fault:
         yield fail("fleet", str(fault))
         return
@@ -81,6 +82,15 @@ async def check_fleet(api: FleetApi) -> AsyncIterator[Check]:
         yield fail("fleet", found, "calls are refused: start workers (python -m worker), look at their logs")
     else:
         yield ok("fleet", found)
+    for quarantine in quarantined:
+        yield check_quarantine(quarantine)
+
+
+def check_quarantine(quarantine: dict[str, Any]) -> Check:
+    """A bot whose calls kill workers."""
+    bot, calls = quarantine["bot"], ", ".join(quarantine["calls"])
+    why = f"quarantined: its calls {calls} killed their workers"
+    return fail(f"bot {bot}", why, f"deploy a bot without the fault, or: sfvopi release {bot}")
 
 
 def check_files() -> Check:

@@ -44,6 +44,13 @@ WORKERS = [
     }
     for worker_id, state, used, fresh in [("worker-1", "serving", 1, True), ("worker-2", "draining", 0, False)]
 ]
+QUARANTINE = {
+    "bot": "my_bots.sales:bot",
+    "since_ms": 1_700_000_000_000,
+    "calls": ["c-1", "c-2", "c-3"],
+    "workers": ["worker-1", "worker-2"],
+    "kept_worker": "",
+}
 ANSWERS = {
     "/api/calls": {"calls": [CALL]},
     f"/api/calls/{CALL['call_id']}": {"call": CALL, "timeline": TIMELINE},
@@ -51,6 +58,9 @@ ANSWERS = {
     f"/api/calls/{CALL['call_id']}/end": {"ended": True},
     "/api/workers": {"workers": WORKERS},
     "/api/fleet": {"capacity": 20, "used": 1, "free": 19, "workers": 2, "live_calls": 1},
+    "/api/quarantine": {"quarantined": [QUARANTINE]},
+    "/api/bots/my_bots.sales%3Abot/release": {"bot": "my_bots.sales:bot", "released": True},
+    "/api/bots/nobody%3Abot/release": {"bot": "nobody:bot", "released": False},
     "/readyz": {"readiness": "ready"},
 }
 

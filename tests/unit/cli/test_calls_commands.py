@@ -4,8 +4,9 @@ import json
 import os
 import stat
 
+from shared.cli.calls import tell_quarantine
 from shared.cli.reach import RunFile
-from tests.unit.cli.api_server import CALL, TOKEN
+from tests.unit.cli.api_server import ANSWERS, CALL, QUARANTINE, TOKEN
 
 
 def test_calls_are_listed_with_how_they_ended(sfvopi, api):
@@ -59,6 +60,33 @@ def test_workers_are_listed_and_a_silent_one_is_called_so(sfvopi, api):
 def test_a_call_can_be_ended(sfvopi, api):
     assert sfvopi("end", CALL["call_id"]).stdout == "ended\n"
     assert json.loads(sfvopi("end", CALL["call_id"], "--json").stdout)["ended"] is True
+
+
+def test_a_quarantined_bot_is_shown_with_the_workers_and_what_to_do(sfvopi, api):
+    told = sfvopi("workers")
+    assert told.exit_code == 0
+    said = " ".join(told.stderr.split())
+    assert said.startswith("my_bots.sales:bot is quarantined since 2023-11-1")
+    assert "calls of it killed their workers (c-1, c-2, c-3). On worker-1, worker-2 its new calls get" in said
+    assert said.endswith("sfvopi release my_bots.sales:bot")
+    assert json.loads(sfvopi("workers", "--json").stdout)["quarantined"] == [QUARANTINE]
+
+
+def test_a_bot_with_the_last_worker_to_itself_is_told_apart():
+    told = tell_quarantine(QUARANTINE | {"kept_worker": "worker-1"})
+    assert "only worker-1 takes its new calls" in told
+
+
+def test_a_bot_is_released(sfvopi, api):
+    assert sfvopi("release", "my_bots.sales:bot").stdout == "released\n"
+    assert json.loads(sfvopi("release", "my_bots.sales:bot", "--json").stdout)["released"] is True
+    assert sfvopi("release", "nobody:bot").stdout == "nobody:bot is not quarantined; see `sfvopi workers`\n"
+
+
+def test_a_gateway_of_the_version_before_knows_of_no_quarantine(sfvopi, api, monkeypatch):
+    monkeypatch.delitem(ANSWERS, "/api/quarantine")
+    told = sfvopi("workers", "--json")
+    assert (told.exit_code, json.loads(told.stdout)["quarantined"]) == (0, [])
 
 
 def test_an_unknown_call_is_said_to_be_unknown(sfvopi, api):

@@ -183,6 +183,9 @@ async def test_a_loopback_address_is_said_to_be_out_of_the_carriers_reach():
 def test_a_running_fleet_is_asked(doctor, api, a_bot):
     _, found = doctor(SFVOPI_BOT=a_bot("fleet_bot"))
     assert found["ok"]["fleet"]["found"] == "1 of 2 workers serve; 1 of 20 slots in use"
+    bad = found["fail"]["bot my_bots.sales:bot"]
+    assert bad["found"] == "quarantined: its calls c-1, c-2, c-3 killed their workers"
+    assert bad["remedy"].endswith("sfvopi release my_bots.sales:bot")
 
 
 def test_a_port_that_is_taken_is_named(doctor, api, a_bot):

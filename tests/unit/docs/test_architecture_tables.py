@@ -60,6 +60,8 @@ async def found(redis_url: str) -> dict[str, tuple[str, int]]:
         await registry.save_checkpoint(call_id, "{}", attached.record.epoch)
     await end_call(registry, "c2", Reason.CALLER_HUNG_UP)
     await registry.join_line("c3", 1, 5000)
+    for call_id in ("c4", "c5", "c6"):
+        await registry.convict(call_id, "my_bots.sales:bot", "")
     await registry.close()
     async with Redis.from_url(redis_url, decode_responses=True) as redis:
         return {key: (await redis.type(key), await redis.ttl(key)) async for key in redis.scan_iter()}
@@ -69,8 +71,9 @@ async def test_redis_holds_the_keys_that_are_told_and_no_others(found: dict[str,
     told = {}
     for key, kind, _, lives in table(DOCUMENT, "What Redis holds"):
         name = key.strip("`").replace("<worker_id>", "w1").replace("<number>", "+91")
-        days = float(lives.split()[0]) / (24 if lives.split()[1].startswith("h") else 1)
+        count, unit, *_ = lives.split()
+        seconds = float(count) * {"d": 86400, "h": 3600, "min": 60}[unit.rstrip(",;")]
         calls = ("c1",) if lives.endswith("until the call's end") else ("c1", "c2")  # c2 has ended
         for call_id in calls if "<call_id>" in name else ("",):
-            told[name.replace("<call_id>", call_id)] = (kind, days)
-    assert {key: (kind, round(ttl / 86400, 2)) for key, (kind, ttl) in found.items()} == told
+            told[name.replace("<call_id>", call_id)] = (kind, seconds)
+    assert {key: (kind, round(ttl, -1)) for key, (kind, ttl) in found.items()} == told

@@ -174,7 +174,7 @@ async def test_refusals_are_those_of_the_file(path: str, method: str, what: str,
     operation = DOCUMENT["paths"][path][method]
     [tag] = operation["tags"]
     url = served.base[tag] + path.format(
-        secret="wrong" if what == "no secret" else SECRET, call_id=KNOWN, worker_id="w1"
+        secret="wrong" if what == "no secret" else SECRET, call_id=KNOWN, worker_id="w1", bot="m:bot"
     )
     fields = {"call_uuid": "{" if what == "fields of no use" else "c-9"}
     sent = {"params": fields} if method == "get" else {"json": fields}

@@ -140,6 +140,18 @@ CASES = [
         interval="5m",
     ),
     Case(
+        "BotQuarantined",
+        {
+            f'sfvopi_bot_quarantined{{bot="my_bots.sales:bot",{GATEWAY}}}': "0x5 1x15",
+            f'sfvopi_bot_quarantined{{bot="other",{GATEWAY}}}': "0x20",
+        },
+        "4m",
+        "6m",
+        "Calls of my_bots.sales:bot killed their workers; its new ones are turned away.",
+        {"bot": "my_bots.sales:bot"},
+        "critical",
+    ),
+    Case(
         "RedisAway",
         {
             f"sfvopi_registry_errors_total{{{WORKER}}}": "0x20 0+5x40",
@@ -205,6 +217,7 @@ HEALTHY = {
         "0+60x60",
     ),
     f"sfvopi_calls_drift{{{WORKER}}}": "0x60",
+    f'sfvopi_bot_quarantined{{bot="my_bots.sales:bot",{GATEWAY}}}': "0x60",
     f'sfvopi_resumptions_total{{result="resumed",{WORKER}}}': "0+1x60",
     f'sfvopi_resumptions_total{{result="afresh",{WORKER}}}': "0x60",
     f"sfvopi_draining_seconds{{{WORKER}}}": "0+60x58",
