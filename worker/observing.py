@@ -139,12 +139,14 @@ class CallWatch:
         self.last_activity_at = now
         self.turns.caller_was_loud(now)
 
-    def audio_sent(self, now: float, late_s: float) -> None:
+    def audio_sent(self, now: float, late_s: float, *, is_speech: bool = True) -> None:
         """A chunk left for the caller, so late against the moment that was planned for it."""
-        self.last_activity_at = now
         self._worst_lateness_s = max(self._worst_lateness_s, late_s)
         if late_s >= LATE_S:
             self._meter.count(LATE_FRAMES)
+        if not is_speech:
+            return
+        self.last_activity_at = now
         if self._first_audio_s is None and self._started_at is not None:
             self._first_audio_s = now - self._started_at
             self._observe(FIRST_AUDIO_SECONDS, self._first_audio_s)

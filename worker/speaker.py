@@ -8,6 +8,7 @@ the time of a chunk finds out, when a clear came meanwhile, that the chunk is st
 import asyncio
 import time
 from collections.abc import Callable
+from enum import Enum, auto
 from typing import TYPE_CHECKING
 
 from shared.sfvopi.g711 import encode
@@ -21,6 +22,13 @@ if TYPE_CHECKING:
 LAST_CHECKPOINT = "end_of_speech"  # ours, asked for before the stream is closed
 SHORTEST_MS = 20  # of a chunk: what carriers themselves send
 PATIENCE_S = 1.0  # for the carrier to have played what, by our estimate, it has
+
+
+class Kind(Enum):
+    """Audio that is not the bot's usual speech."""
+
+    BACKGROUND = auto()
+    WHOLE = auto()  # nothing comes between its chunks
 
 
 class Speaker:
@@ -38,6 +46,8 @@ class Speaker:
         self._clears = clears  # sent before, by an earlier session of this call
         self._last_heard: asyncio.Event | None = None
         self._has_last_words = False  # the bot is not heard any more
+        self._quiet_at = float("-inf")
+        self._whole = asyncio.Lock()  # held while something is said that nothing may come between
         self._heard_up_to = float("-inf")  # `quiet_at` of what was waited for already
 
     @property
@@ -47,7 +57,12 @@ class Speaker:
 
     @property
     def quiet_at(self) -> float:
-        """When all that was said so far will have been heard."""
+        """When all that was said so far will have been heard. Background sound is not said."""
+        return self._quiet_at
+
+    @property
+    def dry_at(self) -> float:
+        """When all that was sent so far will have been played, background sound too."""
         return self._playout.dry_at
 
     async def say(self, pcm: bytes, *, interruptible: bool = True) -> bool:
@@ -59,6 +74,15 @@ class Speaker:
 
         return await self._say(pcm, is_stale, keep=not interruptible)
 
+    async def say_whole(self, pcm: bytes) -> bool:
+        """Say this in one piece that no interruption cuts: what else is being said goes on behind it."""
+        async with self._whole:
+            return await self._say(pcm, lambda: self._has_last_words, keep=True, kind=Kind.WHOLE)
+
+    async def play_background(self, pcm: bytes) -> bool:
+        """Background sound: paced as speech is, and not speech. False if it cannot be heard."""
+        return await self._say(pcm, lambda: self._has_last_words, keep=False, kind=Kind.BACKGROUND)
+
     async def say_last(self, pcm: bytes) -> None:
         """Say this at once, and nothing of the bot any more, whatever it does. Returns when it was heard."""
         self._has_last_words = True
@@ -67,13 +91,13 @@ class Speaker:
         if await self._say(pcm, lambda: False, keep=True):
             await self._wait_until_heard()
 
-    async def _say(self, pcm: bytes, is_stale: Callable[[], bool], *, keep: bool) -> bool:
+    async def _say(self, pcm: bytes, is_stale: Callable[[], bool], *, keep: bool, kind: "Kind | None" = None) -> bool:
         for at in range(0, len(pcm), self.chunk_bytes):
-            if is_stale() or not await self._say_chunk(pcm[at : at + self.chunk_bytes], is_stale, keep):
+            if is_stale() or not await self._say_chunk(pcm[at : at + self.chunk_bytes], is_stale, keep, kind):
                 return False
         return True
 
-    async def _say_chunk(self, pcm: bytes, is_stale: Callable[[], bool], keep: bool) -> bool:
+    async def _say_chunk(self, pcm: bytes, is_stale: Callable[[], bool], keep: bool, kind: "Kind | None") -> bool:
         payload = encode(pcm, self._stream.format)
         duration_s = self._stream.format.duration_ms(len(payload)) / 1000
         while await self._stream.attached():
@@ -85,11 +109,17 @@ class Speaker:
                 return False
             if not self._stream.is_attached:
                 continue  # detached while we waited: say it to the stream that comes back
+            if kind is not Kind.WHOLE and self._whole.locked():
+                async with self._whole:
+                    continue  # its moment is a later one now
             if await self._stream.send(PlayAudio(payload, self._stream.format)):
                 now = time.monotonic()
                 self._playout.sent(duration_s, now, keep=keep)
+                is_speech = kind is not Kind.BACKGROUND
+                if is_speech:
+                    self._quiet_at = self._playout.dry_at
                 # a chunk that was not there when it was due is the bot's lateness, not ours
-                self._watch.audio_sent(now, now - due if waited else 0.0)
+                self._watch.audio_sent(now, now - due if waited else 0.0, is_speech=is_speech)
                 return True
             await asyncio.sleep(0.02)  # the socket ended under us; its reader says so in a moment
         return False
@@ -98,14 +128,14 @@ class Speaker:
         """Take back what is not yet played, unless it must be heard; whether there was something to take back."""
         self._generation += 1
         now = time.monotonic()
-        if self._playout.unplayed_s(now) <= 0 or self._playout.is_keeping(now):
+        if self._quiet_at <= now or self._playout.is_keeping(now):
             return False
         return await self._take_back()
 
     async def _take_back(self) -> bool:
         now = time.monotonic()
         self._clears += 1
-        self._playout.cleared(now)
+        self._forget_from(now)
         self._watch.clear_sent(self._clears, now)
         return await self._stream.clear(self._clears)
 
@@ -116,7 +146,11 @@ class Speaker:
 
     def forget_unplayed(self) -> None:
         """The carrier's queue went with the socket."""
-        self._playout.cleared(time.monotonic())
+        self._forget_from(time.monotonic())
+
+    def _forget_from(self, now: float) -> None:
+        self._playout.cleared(now)
+        self._quiet_at = min(self._quiet_at, now)
 
     def checkpoint_played(self, name: str) -> bool:
         """Whether this checkpoint was ours alone."""

@@ -13,6 +13,7 @@ from typing import Any
 
 from shared.carrier.events import EventKind
 from shared.carrier.heard import Ear
+from shared.carrier.heard_keys import heard_keys
 from shared.carrier.line import Line
 from shared.carrier.pace import Pace
 from shared.carrier.plan import CallPlan, Dialect, Press
@@ -54,7 +55,7 @@ class Conversation:
         self._clock = asyncio.get_running_loop().time
         self._format = answer.format
         self._silent_payload = encode_payload(bytes(self._format.sample_rate // 50 * 2), self._format)
-        keeps = plan.keep_audio or bool(plan.record_path)
+        keeps = plan.keep_audio or plan.hears_keys or bool(plan.record_path)
         self.ear = Ear(self._format.sample_rate, self._knobs.prebuffer_ms / 1000, keep_audio=keeps)
         self.said = SaidFrames(self._format) if plan.record_path else None
         self._script = Script(plan.steps, utterances, self.ear, tell)
@@ -233,6 +234,8 @@ class Conversation:
         for trouble, n in self.troubles.items():
             times = f" ({n} times)" if n > 1 else ""
             report.errors.append(f"{trouble}{times}{self._examples.get(trouble, '')}")
+        if self._plan.hears_keys or self._plan.record_path:
+            report.heard_digits = "".join(heard.key for heard in heard_keys(ear.pcm(), ear.rate))
         if self._plan.keep_audio:
             report.heard_pcm = ear.pcm()
 

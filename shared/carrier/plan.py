@@ -169,3 +169,4 @@ class CallPlan:
     expects_audio: bool = True  # a call in which nothing is heard has failed
     record_path: str = ""  # stereo WAV: left the caller, right the bot
     keep_audio: bool = False  # keep what was heard in the report
+    hears_keys: bool = False  # tell which keys the bot pressed; a call that is recorded tells it anyway

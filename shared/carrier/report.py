@@ -1,4 +1,4 @@
-"""What became of a call, as the caller and the carrier saw it. Holds no token, no number, no key pressed."""
+"""What became of a call, as the caller and the carrier saw it. Holds no token, no number, no key of the caller's."""
 
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
@@ -63,6 +63,7 @@ class CallReport:
     gaps_ms: list[float] = field(default_factory=list)  # one per underrun
     sounds_ms: list[tuple[float, float]] = field(default_factory=list)  # when the bot was heard: from, to
     heard_s: float = 0.0  # bot audio played to the caller
+    heard_digits: str = ""  # keys that the bot pressed, as they were heard; only if the plan wants them, or a recording
     most_ahead_ms: float = 0.0  # the most audio that was queued at the carrier
     after_clear_ms: float = 0.0  # audio that still came right after a clearAudio
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from loguru import logger
 from pipecat.audio.dtmf.types import KeypadEntry
+from pipecat.audio.dtmf.utils import load_dtmf_audio
 from pipecat.audio.vad.vad_analyzer import VADParams
 from pipecat.frames.frames import (
     AggregatedTextFrame,
@@ -28,6 +29,8 @@ from pipecat.frames.frames import (
     InterruptionFrame,
     MetricsFrame,
     OutputAudioRawFrame,
+    OutputDTMFFrame,
+    OutputDTMFUrgentFrame,
     OutputTransportMessageFrame,
     OutputTransportMessageUrgentFrame,
     StartFrame,
@@ -64,6 +67,8 @@ if TYPE_CHECKING:
 PIECE_MS = 100  # of the caller's audio, for what recognises it: every piece costs the same, however long it is
 QUIET_PIECE_MS = 200  # as long as there is nothing but the line's noise: with the first louder sound it goes on at once
 MOST_UNHEARD_S = 5  # of the caller's audio that a busy pipeline may leave waiting
+PAUSE_S = 0.04  # without audio from the voice: what it has brought is said
+TAIL_LEAD_S = 0.08  # and reaches the carrier so long before it has nothing more to play
 BOT_SPEAKS_EVERY_S = 2.0  # Pipecat tells it five times a second, to everybody in the pipeline
 KEYS = {str(key.value): key for key in KeypadEntry}  # A-D, which few telephones have, are not among them
 
@@ -341,6 +346,10 @@ class SFVoPIOutput(BaseOutputTransport):
         self._is_muted = False
         self._told_at = 0.0
         self._keeps_audio = False
+        self._has_background = bool(params.audio_out_mixer)
+        self._audio_came_at = 0.0
+        self._tail: asyncio.TimerHandle | None = None
+        self._keys: asyncio.Task[None] | None = None  # being pressed
 
     async def setup(self, setup: FrameProcessorSetup) -> None:  # type: ignore[override]  # as Pipecat's own does
         await super().setup(setup)
@@ -352,6 +361,10 @@ class SFVoPIOutput(BaseOutputTransport):
 
     async def stop(self, frame: EndFrame) -> None:
         """All that is queued is said and heard before the EndFrame goes on: the stream is closed behind it."""
+        for sender in self._media_senders.values():
+            await sender._enqueue_flushed_audio_buffer()
+        if self._keys is not None:
+            await asyncio.wait({self._keys})
         await super().stop(frame)
         await self._speaker.heard()
         self._stream.has_said_all = True
@@ -360,10 +373,16 @@ class SFVoPIOutput(BaseOutputTransport):
     async def cancel(self, frame: CancelFrame) -> None:
         """What is queued is dropped; what was sent is heard, for the line is closed behind it."""
         await super().cancel(frame)
+        if self._keys is not None:
+            await self.cancel_task(self._keys)
         self._stream.pipeline_ended.set()
 
     async def cleanup(self) -> None:
         await super().cleanup()
+        if self._tail is not None:
+            self._tail.cancel()
+        if self._keys is not None:
+            await self.cancel_task(self._keys)
         await self._transport.cleanup()
 
     async def process_frame(self, frame: Frame, direction: FrameDirection) -> None:
@@ -377,9 +396,42 @@ class SFVoPIOutput(BaseOutputTransport):
             self._stream.watch.health.sound_came(frame.num_frames / frame.sample_rate, now)
             if isinstance(frame, TTSAudioRawFrame):
                 self._stream.watch.turns.tts_spoke(now)
-        elif isinstance(frame, MetricsFrame):
+            await super().process_frame(frame, direction)
+            self._mind_tail(now)
+            return
+        if isinstance(frame, MetricsFrame):
             count_usage(frame, self._stream.watch)
         await super().process_frame(frame, direction)
+
+    # -- what fills no chunk
+
+    def _mind_tail(self, now: float) -> None:
+        """Pipecat keeps what fills no chunk until more comes; the model may pause meanwhile."""
+        self._audio_came_at = now
+        if self._tail is None and self._tail_of_audio():
+            self._tail = asyncio.get_running_loop().call_later(PAUSE_S, self._send_tail)
+
+    def _tail_of_audio(self) -> bool:
+        sender = self._media_senders.get(None)
+        return sender is not None and bool(sender._audio_runs)
+
+    def _send_tail(self) -> None:
+        """Queue it, unless more has come just now, or is still to be played for a while."""
+        self._tail = None
+        if not self._tail_of_audio():
+            return
+        sender, now = self._media_senders[None], time.monotonic()
+        waits_s = self._audio_came_at + PAUSE_S - now
+        if not self._has_background:
+            queued_s = sender._audio_queue.qsize() * self._speaker.chunk_ms / 1000
+            waits_s = max(waits_s, self._speaker.dry_at + queued_s - TAIL_LEAD_S - now)
+        if waits_s > 0:
+            self._tail = asyncio.get_running_loop().call_later(waits_s, self._send_tail)
+            return
+        audio, uninterruptible = sender._take_audio_chunk()
+        frame = sender._audio_buffer_cls(audio, sample_rate=sender.sample_rate, num_channels=1)
+        frame.interruptible = not uninterruptible
+        sender._audio_queue.put_nowait(frame)
 
     async def _interrupt(self, frame: Frame, direction: FrameDirection) -> None:
         """clearAudio first, whatever is queued; what is queued is dropped behind it."""
@@ -415,7 +467,28 @@ class SFVoPIOutput(BaseOutputTransport):
                 await self._stream.sentence_ended()
         await super().push_frame(frame, direction)
 
+    async def write_dtmf(self, frame: OutputDTMFFrame | OutputDTMFUrgentFrame) -> None:
+        """Each key as one tone with a gap behind it: a machine reads one that is cut into pieces as several."""
+        rate = self._stream.format.sample_rate
+        tones = b"".join([await load_dtmf_audio(key, sample_rate=rate) for key in frame.buttons or ()])
+        if isinstance(frame, OutputDTMFFrame):
+            await self._speaker.say_whole(tones)
+            return
+        before = self._keys  # the urgent kind does not wait here: an interruption would wait behind it
+
+        async def press() -> None:
+            if before is not None:
+                await asyncio.wait({before})
+            await self._speaker.say_whole(tones)
+
+        self._keys = self.create_task(press())
+
     async def write_audio_frame(self, frame: OutputAudioRawFrame) -> bool:
+        if self._has_background and type(frame) is OutputAudioRawFrame:  # the mixer's own, while the bot is silent
+            if await self._speaker.play_background(frame.audio):
+                return True
+            await asyncio.sleep(self._speaker.chunk_ms / 1000)  # Pipecat asks the mixer for the next one at once
+            return False
         if self._is_interrupting and frame.interruptible:
             return False
         return await self._speaker.say(frame.audio, interruptible=frame.interruptible)
