@@ -6,7 +6,7 @@ Texts and digits enter the timeline only when transcripts are on.
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from shared.calls.outcome import RESULT_OF, Reason, Result
@@ -30,7 +30,9 @@ from shared.telemetry.catalogue import (
 )
 from shared.telemetry.meter import Meter
 from shared.telemetry.traces import NO_SPAN, Span
-from worker.provider_health import USUAL, Failure, Patience, ProviderHealth
+from worker.provider_health import USUAL, Failure, Patience, ProviderHealth, Service
+from worker.saying import Said, Saying
+from worker.tool_calls import ToolCall, shown
 from worker.turns import Turn, Turns
 
 MAX_ENTRIES = 1000  # kept for a registry that is away
@@ -92,8 +94,11 @@ class CallWatch:
         self._dropped = 0
         self._checkpoints: dict[str, float] = {}
         self._clears: dict[int, float] = {}
-        self._bot_words: list[str] = []
-        self._sentences: dict[int, str] = {}  # begun by the voice; most voices give their text only at the end
+        self.quiet_at: Callable[[], float] = lambda: 0.0  # when all that was sent will have been heard
+        self.gone_at: Callable[[], float | None] = lambda: None  # since when no line is there to hear it
+        self._saying = Saying()
+        self._voice_failed = False
+        self._tools: dict[str, ToolCall] = {}  # by their ids, those that run
         self._is_figured = False
         self._is_ended = False
         self._added: dict[str, float] = {}
@@ -210,23 +215,65 @@ class CallWatch:
 
     def bot_sentence(self, sentence_id: int, text: str) -> None:
         """The bot is about to say this."""
-        self._sentences[sentence_id] = text
+        self._saying.begins(sentence_id, text, time.monotonic(), self.quiet_at())
 
     def bot_text(self, text: str, sentence_id: int | None = None, *, spaced: bool = False) -> None:
         """Words of the bot that have been said. `spaced`: they bring their own spaces."""
-        self._sentences.pop(sentence_id or 0, None)
-        self._bot_words.append(text if spaced else f" {text}")
+        words = text if spaced else f" {text}"
+        self._saying.words_came(words, sentence_id or 0, time.monotonic(), self.quiet_at())
 
-    def bot_stopped(self, *, cut: bool = False) -> None:
-        """The bot is silent. `cut`: it was interrupted, within the first sentence whose words did not come."""
-        if cut and self._sentences:
-            self._bot_words.append(f" {next(iter(self._sentences.values()))}")
-        if cut:
-            self._sentences.clear()
-        text = "".join(self._bot_words).strip()
-        self._bot_words.clear()
+    def bot_stopped(self) -> None:
+        """The bot is silent."""
+        if self._voice_failed and self._saying.is_unspoken:
+            self._bot_ended("failed", self.quiet_at())
+        text, lost = self._saying.stops()
+        self._voice_failed = False
+        for said in lost:
+            self._note_unheard(said, "failed")
         if text:
-            self._said(TimelineEvent.BOT_SAID, text, **({"cut": True} if cut else {}))
+            self._said(TimelineEvent.BOT_SAID, text)
+
+    def bot_cut(self, quiet_at: float, unheard: Collection[str] = ()) -> None:
+        """The bot was interrupted: `quiet_at` is what would have been, `unheard` what the carrier has not played."""
+        self._bot_ended("cut", quiet_at, unheard)
+
+    def _bot_ended(self, how: str, quiet_at: float, unheard: Collection[str] = ()) -> None:
+        now = time.monotonic()
+        gone_at = self.gone_at()
+        said = self._saying.ends(now if gone_at is None else min(now, gone_at), quiet_at, unheard)
+        if said is not None and said.heard is None:
+            self._said(TimelineEvent.BOT_SAID, said.text)
+        elif said is not None:
+            self._note_unheard(said, how)
+
+    def _note_unheard(self, said: Said, how: str) -> None:
+        """What was said and not wholly heard; `how` that came: cut, or failed."""
+        data: dict[str, Any] = {how: True}
+        if said.heard is not None:
+            data["heard_words"] = len(said.heard.split())
+            data |= {"heard": said.heard} if self._transcripts else {}
+        if said.heard_s is not None:
+            data["heard_s"] = said.heard_s
+        self._said(TimelineEvent.BOT_SAID, said.text, **data)
+
+    # -- tools
+
+    def tool_runs(self, call_id: str, name: str, arguments: Any, *, is_known: bool = True) -> None:
+        """A tool that the model has called begins to run. Not `is_known`: the bot has none of this name."""
+        if call_id not in self._tools and len(self._tools) < MAX_ENTRIES:
+            self._tools[call_id] = ToolCall(name, time.monotonic(), arguments, is_known)
+
+    def tool_ended(self, call_id: str, outcome: str, answer: Any = None, *, exception: str = "") -> None:
+        """A tool has come to its end, unless that is known already. `outcome` as in `TimelineEvent.TOOL`."""
+        tool = self._tools.pop(call_id, None)
+        if tool is None:
+            return
+        data = {"exception": exception} if exception else {}
+        name = tool.name if tool.is_known or self._transcripts else ""  # the model made it up: it may be anything
+        outcome = outcome if tool.is_known else "unknown"
+        if self._transcripts:
+            data |= {"arguments": shown(tool.arguments), "answer": shown(answer)}
+        self.note(TimelineEvent.TOOL, name=name, ms=_ms(time.monotonic() - tool.began_at), outcome=outcome, **data)
 
     def provider_failed(self, failure: Failure) -> None:
         """Whatever comes of it: counted, and noted with what the caller was doing."""
@@ -235,6 +282,8 @@ class CallWatch:
             self._meter.count(PROVIDER_ERRORS, provider=failure.provider, fault=failure.fault)
             caller = str(self.health.doing(now))
             self.note(TimelineEvent.PROVIDER_ERROR, provider=failure.provider, fault=failure.fault, caller=caller)
+        if failure.service is Service.TTS:
+            self._voice_failed = True
 
     def given_up(self, now: float) -> Failure | None:
         """The provider that the caller waits for in vain, if there is one."""
@@ -280,7 +329,9 @@ class CallWatch:
         session_s = time.monotonic() - self._began_at
         if not self._is_figured:
             self._is_figured = True
-            self.bot_stopped()
+            self._bot_ended("failed" if self._voice_failed else "cut", self.quiet_at())
+            for call_id in list(self._tools):
+                self.tool_ended(call_id, "unfinished")
             self._observe(CALL_SECONDS, session_s)
             if self._first_audio_s is not None:
                 self._observe(FRAME_LATENESS_SECONDS, self._worst_lateness_s)

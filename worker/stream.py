@@ -61,6 +61,7 @@ class CallStream:
         self.format = format
         self.watch = watch
         self.speaker = Speaker(self, watch, send_lead_s, send_chunk_ms, clears)
+        watch.quiet_at, watch.gone_at = lambda: self.speaker.quiet_at, self._gone_at
         self.hearing = Hearing(self.checkpoint, lambda: self.speaker.quiet_at)
         self.hold_s = hold_s  # how long the stream may be detached before the call ends
         self.is_rehearsal = False
@@ -87,6 +88,7 @@ class CallStream:
         self.stream_id = ""
         self.carrier_call_id = ""
         self.is_over = False
+        self._over_at: float | None = None
         self.detached_at: float | None = time.monotonic()
         self.attached_at = time.monotonic()
         self.first_started = asyncio.Event()
@@ -188,9 +190,14 @@ class CallStream:
         self.speaker.forget_unplayed()
         return True
 
+    def _gone_at(self) -> float | None:
+        """Since when the caller hears nothing: they are gone, or the stream is over."""
+        return self.detached_at if self.detached_at is not None else self._over_at
+
     def end(self) -> None:
         """No more of anything: whoever reads or writes is let go."""
         self.is_over = True
+        self._over_at = self._over_at or time.monotonic()
         self._attached.set()
         self._arrived.set()
 

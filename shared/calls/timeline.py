@@ -1,6 +1,7 @@
 """What can stand in a call's timeline.
 
-Texts (`text`) and digits (`digit`) are in an entry's data only when transcripts are on.
+Texts (`text`, `heard`), digits (`digit`) and what tools are asked and answer (`arguments`, `answer`) are in an entry's
+data only when transcripts are on.
 """
 
 from enum import StrEnum
@@ -20,7 +21,12 @@ class TimelineEvent(StrEnum):
     STREAM_STARTED = "stream_started"  # stream_id, repeated (bool)
     FIRST_AUDIO = "first_audio"  # ms since `start`
     CALLER_SAID = "caller_said"  # words (count), text
-    BOT_SAID = "bot_said"  # words (count), text, cut (true: interrupted within it)
+    BOT_SAID = "bot_said"
+    """words (count), text. If not all of it was heard: cut (true: by the caller or the call's end) or failed (true: by
+    the voice), heard_words (count) and heard: what surely was; heard_s: for how long what follows that was heard."""
+    TOOL = "tool"
+    """name, ms, outcome (ok, raised, timeout, cancelled, unknown: the bot has none of that name; unfinished: it had no
+    result when the call ended), exception (its type), arguments, answer"""
     INTERRUPTED = "interrupted"  # ms from first loud frame to clearAudio
     DIGIT = "digit"  # digit
     CHECKPOINT_PLAYED = "checkpoint_played"  # name, ms since it was sent

@@ -7,7 +7,7 @@ from shared.calls.timeline import TimelineEvent as E
 
 Entry = Mapping[str, Any]
 Data = Mapping[str, Any]
-CONTENT = ("text", "digit")  # what was said and pressed: never in what is told of the wire
+CONTENT = ("text", "heard", "digit", "arguments", "answer")  # of the conversation: never in what is told of the wire
 WIRE_EVENTS = frozenset(
     {
         *(
@@ -67,13 +67,38 @@ def _ms(data: Data, before: str = " after ") -> str:
     return f"{before}{float(data['ms']):.0f} ms" if data.get("ms") is not None else ""
 
 
+def how_much_was_heard(data: Data) -> str:
+    """Of what the bot said, in brackets; empty if it was all."""
+    how = "cut off" if data.get("cut") else "the voice failed" if data.get("failed") else ""
+    if not how:
+        return ""
+    parts = []
+    if data.get("heard"):
+        parts.append(f"“{data['heard']}”")
+    elif data.get("heard_words"):
+        parts.append(f"{data['heard_words']} words")
+    if data.get("heard_s"):
+        parts.append(f"{data['heard_s']:g} s {'of what follows' if parts else 'of it'}")
+    if not parts and "heard_words" not in data:
+        return f"  ({how})"
+    return f"  ({how}; heard: {' and '.join(parts) or 'nothing'})"
+
+
 def _said(who: str) -> Callable[[Data], str]:
     def telling(data: Data) -> str:
         if data.get("text"):
-            return f"{who}: {data['text']}{'  (cut off)' if data.get('cut') else ''}"
-        return f"{who} said {data.get('words', '?')} words (texts are kept with SFVOPI_TRANSCRIPTS=on)"
+            return f"{who}: {data['text']}{how_much_was_heard(data)}"
+        hint = "" if data.get("cut") or data.get("failed") else " (texts are kept with SFVOPI_TRANSCRIPTS=on)"
+        return f"{who} said {data.get('words', '?')} words{how_much_was_heard(data)}{hint}"
 
     return telling
+
+
+def _tool(data: Data) -> str:
+    failure = f": {data['exception']}" if data.get("exception") else ""
+    text = f"tool {data.get('name') or '?'}: {data.get('outcome')}{failure}{_ms(data)}"
+    asked = f"  asked {data['arguments']}" if data.get("arguments") else ""
+    return text + asked + (f", answered {data['answer']}" if data.get("answer") else "")
 
 
 def _rest(data: Data, *told: str) -> str:
@@ -96,6 +121,7 @@ _TELLINGS: dict[str, Callable[[Data], str]] = {
     E.FIRST_AUDIO: lambda d: f"first audio of the bot{_ms(d)}",
     E.CALLER_SAID: _said("caller"),
     E.BOT_SAID: _said("bot"),
+    E.TOOL: _tool,
     E.INTERRUPTED: lambda d: f"the caller interrupts; the bot is silenced{_ms(d)}",
     E.DIGIT: lambda d: f"key pressed: {d['digit']}" if d.get("digit") else "a key is pressed",
     E.CHECKPOINT_PLAYED: lambda d: f"checkpoint {d.get('name')} played{_ms(d)}",

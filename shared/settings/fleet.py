@@ -231,7 +231,8 @@ class FleetSettings(BaseSettings):
     transcripts: bool = Field(
         False,
         validation_alias=env("SFVOPI_TRANSCRIPTS"),
-        description="on: what was said goes into the call's timeline, and into traces (never into logs).",
+        description="on: what was said, and what tools were asked and answered, goes into the call's timeline, and "
+        "what was said into traces. Never into logs.",
     )
     worker_networks: str = Field(
         OWN_NETWORKS,

@@ -128,11 +128,24 @@ class CallObserver:
         for call in frame.function_calls:
             self._watch.health.tool_began(call.tool_call_id)
 
+    def _tool_runs(self, frame: FunctionCallInProgressFrame, source: FrameProcessor) -> None:
+        self._watch.conversation_changed.set()
+        is_known = not isinstance(source, LLMService) or source.has_function(frame.function_name)
+        self._watch.tool_runs(frame.tool_call_id, frame.function_name, frame.arguments, is_known=is_known)
+
     def _tool_ended(self, frame: FunctionCallResultFrame | FunctionCallCancelFrame, _: FrameProcessor) -> None:
         self._watch.conversation_changed.set()
         properties = getattr(frame, "properties", None)
-        if properties is None or properties.is_final:
-            self._watch.health.tool_ended(frame.tool_call_id, time.monotonic())
+        if properties is not None and not properties.is_final:
+            return
+        self._watch.health.tool_ended(frame.tool_call_id, time.monotonic())
+        if isinstance(frame, FunctionCallCancelFrame):  # only a deadline's asks the model to go on
+            self._watch.tool_ended(frame.tool_call_id, "timeout" if frame.run_llm else "cancelled")
+        elif frame.error:
+            exception = frame.error.partition(":")[0]
+            self._watch.tool_ended(frame.tool_call_id, "raised", frame.error, exception=exception)
+        else:
+            self._watch.tool_ended(frame.tool_call_id, "ok", frame.result)
 
     def _words_given(self, _: TTSService, __: str, text: str) -> None:
         self._watch.health.words_given(text, time.monotonic())
@@ -162,7 +175,7 @@ ACTS: dict[type[Frame], Act] = {
     # a turn of the caller's, one of the bot's, a tool's beginning and end
     LLMContextFrame: CallObserver._conversation_changed,
     LLMContextAssistantTimestampFrame: CallObserver._conversation_changed,
-    FunctionCallInProgressFrame: CallObserver._conversation_changed,
+    FunctionCallInProgressFrame: CallObserver._tool_runs,
     FunctionCallResultFrame: CallObserver._tool_ended,
     FunctionCallCancelFrame: CallObserver._tool_ended,
     FunctionCallsStartedFrame: CallObserver._tools_called,

@@ -437,8 +437,10 @@ class SFVoPIOutput(BaseOutputTransport):
         """clearAudio first, whatever is queued; what is queued is dropped behind it."""
         self._is_interrupting = True
         try:
-            if await self._speaker.clear():
-                self._stream.watch.bot_stopped(cut=True)
+            quiet_at = self._speaker.quiet_at
+            if await self._speaker.clear() or quiet_at <= time.monotonic():  # else it is speech that must be heard
+                unheard = self._stream.hearing.unheard if self._stream.keeping is not None else ()
+                self._stream.watch.bot_cut(quiet_at, unheard)
             self._stream.sentences_interrupted()
             await super().process_frame(frame, direction)
         finally:

@@ -17,6 +17,7 @@ from shared.carrier.events import EventKind as K
 from shared.cli.api import FleetApi
 from shared.cli.demo.turns import Turn
 from shared.cli.faults import CliFault
+from shared.cli.story import how_much_was_heard
 from shared.cli.terminal import one_line
 
 ASK_EVERY_S = 0.15
@@ -47,6 +48,7 @@ _OF_FLEET: dict[str, tuple[str, str]] = {
     T.CALLER_SAID: ("bot hears", "{text}"),
     T.BOT_SAID: ("bot", "{text}{cut}"),
     T.INTERRUPTED: ("worker", "interruption: the bot is silenced{after}"),
+    T.TOOL: ("worker", "tool {name}: {outcome} after {ms:.0f} ms"),
     T.DIGIT: ("bot hears", "key {digit}"),
     T.PROVIDER_ERROR: ("worker", "provider error: {provider} {fault}"),
     T.ENDED: ("fleet", "the call has ended: {result}, {reason}"),
@@ -94,7 +96,7 @@ class LiveView:
             if entry["event"] in _OF_FLEET:
                 who, what = _OF_FLEET[entry["event"]]
                 data = entry.get("data") or {}
-                cut = "  (cut off within this sentence)" if data.get("cut") else ""
+                cut = how_much_was_heard(data)
                 after = f" after {data['ms']:.0f} ms" if "ms" in data else ""
                 self._add(entry["at_ms"], who, what.format_map(_Lenient({**data, "after": after, "cut": cut})))
 
