@@ -32,7 +32,7 @@ from shared.version import VERSION
 from worker.afterwards import Afterwards
 from worker.attaching import Attaching
 from worker.bot_builds import build_of
-from worker.bot_loader import Bot, BotLoader, BotNotFound
+from worker.bot_loader import Bot, BotLoader
 from worker.fencing import SleepGuard
 from worker.fleet_link import FleetLink
 from worker.leaving import Leaving
@@ -40,9 +40,9 @@ from worker.observing import CallWatch
 from worker.pipeline.services.current import use_settings
 from worker.pipeline.turn import tell_waits
 from worker.pipeline.vad import take_spent_s
+from worker.prepared_bots import PreparedBots
 from worker.prompts import APOLOGY, Prompt
 from worker.provider_health import Patience
-from worker.rehearsal import Rehearsed, rehearse
 from worker.resumption import CheckpointStore
 from worker.server import worker_app
 from worker.session import Session, Workplace
@@ -78,10 +78,8 @@ class WorkerApp:
         self.meter.set(DRAIN_DEADLINE_SECONDS, settings.drain_deadline_s)
         self.health = Health()
         self.sessions = Sessions(settings.calls_per_worker)
-        self.rehearsals: list[Rehearsed] = []
         self.server: Server | None = None
         self._load_bot = load_bot or BotLoader().load  # raises BotNotFound
-        self._bots: dict[str, Bot] = {}
         self._builds: dict[str, str] = {}  # of the bots that are loaded
         self._workplace = Workplace(
             settings,
@@ -107,6 +105,17 @@ class WorkerApp:
             self._guard,
         )
         self._standing.changed = self._link.beat_soon
+        self.bots = PreparedBots(
+            self._numbers,
+            settings.rehearsal_mode,
+            self.meter,
+            self.health,
+            self._load,
+            self._look_after,
+            tracer,
+            self.worker_id,
+            self._link.beat_soon,
+        )
         self.afterwards = Afterwards(settings, self.meter, self._link.note, self._link.tell_after)
         self._leaving = Leaving(
             settings, self.sessions, self.afterwards, self._link, self._standing, self.health, self.meter
@@ -132,6 +141,7 @@ class WorkerApp:
             self.meter,
             self._standing,
             self._open_session,
+            lambda record: self.bots.can_run(self._name_of_bot(record)),
         )
         api_token = self.settings.api_token.get_secret_value()
         app = worker_app(attaching, self.sessions, self.health, self.meter, api_token, self._details)
@@ -145,7 +155,7 @@ class WorkerApp:
         await self._until_calls_are_placed()
         self._guard.go_on()  # the start may have held the loop up
         self.sessions.is_starting = False
-        self._is_prepared = not self.health.bot_missing
+        self._is_prepared = not self.health.bot_failed
         await self._link.beat()  # whoever hears that we are ready may place a call at once
         self.health.started = self._is_prepared
         self._side.start("loop lag", sample_loop_lag(self.meter, self._standing.saw_lag))  # the start's is no call's
@@ -154,6 +164,7 @@ class WorkerApp:
         self._side.start("look after sleep", self._link.look_after_sleep())
         self._side.start("nudges", self._link.listen())
         self._side.start("timelines", self._link.keep_noting())
+        self._side.start("rehearsals", self._rehearse_again())
         self._log.info("serving", address=self.address, capacity=self.settings.calls_per_worker, state=str(self.state))
         return self
 
@@ -226,6 +237,7 @@ class WorkerApp:
             drift=self._standing.drift,
             eta_s=self._leaving.eta_s,
             builds=dict(self._builds),
+            bots=self.bots.listed,
         )
 
     def _describe_now(self) -> WorkerRecord:
@@ -243,6 +255,7 @@ class WorkerApp:
             "calls": len(self.sessions),
             "capacity": self.settings.calls_per_worker,
             "offers": self._standing.offers,
+            **self.bots.details(),
         }
 
     # -- bots
@@ -258,34 +271,24 @@ class WorkerApp:
             self.meter.observe(SMART_TURN_WAIT_SECONDS, seconds)
 
     async def _prepare_bots(self) -> None:
-        plans = {plan.bot: plan for plan in [self._numbers.default, *self._numbers.by_number.values()]}
-        for name in self._numbers.bots:
-            try:
-                bot = self._bots[name] = self._load(name)
-            except BotNotFound as error:
-                self.health.bot_missing = True
-                self._log.error("bot not found", bot=name, reason=str(error))
-                continue
-            if self.settings.rehearse:
-                span = self._tracer.begin("rehearsal")
-                span.tell(bot=name, worker_id=self.worker_id)
-                self.rehearsals.append(await rehearse(name, bot, plans[name], span))
-                self._look_after(name)
-                span.end()
+        if self.settings.rehearse:
+            self._log.warning("SFVOPI_REHEARSE is called SFVOPI_REHEARSAL now", used_as=self.settings.rehearsal_mode)
+        await self.bots.prepare()
+
+    async def _rehearse_again(self) -> None:
+        self._use_what_bots_use()
+        await self.bots.keep_rehearsing()
 
     def bots_here(self) -> set[str]:
         """Those that have calls; without a call, all that were loaded."""
-        return {session.tasks.whose["bot"] for session in self.sessions.all()} or set(self._bots)
+        return {session.tasks.whose["bot"] for session in self.sessions.all()} or self.bots.loaded
 
     async def _bot_of(self, record: CallRecord) -> Bot:
-        """The call's bot: loaded at start, unless only the gateways' settings name it. Raises `BotNotFound`.
+        """The call's bot. Raises `BotNotFound`."""
+        return await self.bots.get(self._name_of_bot(record))
 
-        Such a one is imported in a thread, for an import can take seconds in which no call would be heard.
-        """
-        name = record.bot or self._plan_of(record).bot
-        if name not in self._bots:
-            self._bots[name] = await asyncio.to_thread(self._load, name)
-        return self._bots[name]
+    def _name_of_bot(self, record: CallRecord) -> str:
+        return record.bot or self._plan_of(record).bot
 
     def _load(self, name: str) -> Bot:
         try:

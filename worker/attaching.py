@@ -52,6 +52,7 @@ class Attaching:
         meter: Meter,
         standing: Standing,
         open_session: Callable[[CallRecord], Session],
+        can_run: Callable[[CallRecord], bool],
     ) -> None:
         self._settings = settings
         self._worker_id = worker_id
@@ -61,6 +62,7 @@ class Attaching:
         self._meter = meter
         self._standing = standing
         self._open_session = open_session
+        self._can_run = can_run
         self._log = get_logger(__name__)
 
     async def serve(self, websocket: WebSocket, token_text: str) -> None:
@@ -163,6 +165,8 @@ class Attaching:
     async def _take_call(self, token: StreamToken, record: CallRecord, is_lost: bool, patience: Patience) -> Session:
         """A call that this worker has not had."""
         self._refuse_without_room()
+        if not self._can_run(record):  # placed before we said so, or by a gateway that does not ask
+            raise StreamRefused(Refusal.UNAVAILABLE, "bot_failed")
         with self._sessions.place_kept(token.call_id):
             return await self._take_place(token, record, is_lost, patience)
 

@@ -10,7 +10,12 @@ from pathlib import Path
 
 import pipecat
 
+from worker.bot_builds import INSTALLED
+
 _PIPECAT = Path(pipecat.__file__).parent
+_PYTHON = Path(ast.__file__).parent
+_OURS = Path(__file__).parent
+_BESIDE = _OURS.parent / "shared"
 
 
 def explain(error: BaseException) -> str:
@@ -18,7 +23,8 @@ def explain(error: BaseException) -> str:
     missing = _missing(error)
     asked = _who_asked(error) if missing else None
     if missing is None or asked is None:
-        return f"{type(error).__name__}: {error}"
+        line = own_line(error)
+        return f"{line}: {_named(error)}" if line else _named(error)
     line, module = asked
     if module.startswith("pipecat.transports."):
         return (
@@ -28,6 +34,25 @@ def explain(error: BaseException) -> str:
     extra = _extra(module)
     remedy = f"pip install 'pipecat-ai[{extra}]'" if extra else "install it, or delete the line"
     return f"{line}: {missing!r} is not installed: {remedy}"
+
+
+def own_line(error: BaseException) -> str:
+    """The last line of a bot's own that led to it, as `file:line`; empty when no such line did."""
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if is_own(frame.filename)]
+    return f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
+
+
+def is_own(file: str) -> bool:
+    """Whether a file may be a bot's: neither installed, nor Python's, nor ours."""
+    path = Path(file)
+    is_ours = path.is_relative_to(_OURS) and not path.is_relative_to(_OURS / "bots")
+    is_pythons = path.is_relative_to(_PYTHON) or INSTALLED & set(path.parts)
+    return path.is_file() and not (is_ours or is_pythons or path.is_relative_to(_BESIDE))
+
+
+def _named(error: BaseException) -> str:
+    said = str(error)
+    return f"{type(error).__name__}: {said}" if said else type(error).__name__
 
 
 def _missing(error: BaseException) -> str | None:

@@ -10,6 +10,7 @@ from typing import Literal
 from deploy.monitoring.promql import Clock, increase, rate, series, total
 from shared.telemetry.catalogue import (
     ADMISSIONS,
+    BOT_FAILED,
     BOT_QUARANTINED,
     CALL_SECONDS,
     CALLS_DRIFT,
@@ -63,6 +64,7 @@ def alerts(clock: Clock) -> list[Alert]:
         *_room(clock),
         *_experience(clock),
         *_continuity(clock),
+        *_bots(),
         *_dependencies(clock),
     ]
 
@@ -176,6 +178,25 @@ def _continuity(clock: Clock) -> list[Alert]:
             30 * MINUTE,
             "warning",
             "{{ $labels.process }} keeps {{ $value | humanize1024 }}B of every call.",
+        ),
+    ]
+
+
+def _bots() -> list[Alert]:
+    return [
+        Alert(
+            "BotFailed",
+            f"{total(series(BOT_FAILED), 'bot')} > 0",
+            MINUTE,
+            "warning",
+            "{{ $labels.bot }} cannot run on {{ $value }} workers: see /readyz or the log of one of them.",
+        ),
+        Alert(
+            "BotUnavailable",
+            f"min by (bot) ({series(BOT_FAILED)}) == 1",
+            MINUTE,
+            "critical",
+            "No worker can run {{ $labels.bot }}: its callers are turned away.",
         ),
     ]
 

@@ -5,7 +5,7 @@ from shared.settings.fleet import CallLimits, FleetSettings, SettingsError
 from shared.settings.gateway import GatewaySettings
 from shared.settings.housekeeping import HousekeepingSettings
 from shared.settings.numbers import NumberPlan, Numbers
-from shared.settings.worker import WorkerSettings
+from shared.settings.worker import Rehearsal, WorkerSettings
 
 __all__ = [
     "CallLimits",
@@ -15,6 +15,7 @@ __all__ = [
     "HousekeepingSettings",
     "NumberPlan",
     "Numbers",
+    "Rehearsal",
     "SettingsError",
     "WorkerSettings",
 ]

@@ -1,5 +1,6 @@
 """Settings of a worker process, and of the services that its bots use."""
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Self
 
@@ -7,6 +8,16 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 
 from shared.networks import is_loopback, parse_ip_and_port
 from shared.settings.fleet import MOST_PORTS, SHORTEST_KEY, FleetSettings, env, split
+
+YES, NO = frozenset({"on", "yes", "true", "1"}), frozenset({"off", "no", "false", "0"})
+
+
+class Rehearsal(StrEnum):
+    """What the rehearsal of a bot decides."""
+
+    REQUIRE = "require"
+    WARN = "warn"
+    OFF = "off"
 
 
 class WorkerSettings(FleetSettings):
@@ -143,10 +154,17 @@ class WorkerSettings(FleetSettings):
         description="Keys that encrypt conversations kept in Redis, comma separated; the first encrypts, all decrypt. "
         "Empty: not encrypted.",
     )
-    rehearse: bool = Field(
-        True,
+    rehearsal: str = Field(
+        "require",
+        validation_alias=env("SFVOPI_REHEARSAL"),
+        description="Every bot is run once, without a caller, before the first call. require: a bot that fails by its "
+        "own code or settings gets no calls, and a worker with no other bot is not ready, so that a deploy stops; "
+        "warn: it is only told, and gets its calls; off: no bot is run.",
+    )
+    rehearse: str = Field(
+        "",
         validation_alias=env("SFVOPI_REHEARSE"),
-        description="Build every bot's pipeline once before the first call: warms it, and finds a missing VAD.",
+        description="The old name, for one more version: on is SFVOPI_REHEARSAL=require, off is off.",
     )
     pipecat_log_level: str = Field(
         "WARNING",
@@ -200,6 +218,27 @@ class WorkerSettings(FleetSettings):
     @property
     def checkpoint_key_list(self) -> list[str]:
         return split(self.checkpoint_keys)
+
+    @property
+    def rehearsal_mode(self) -> Rehearsal:
+        """What is to be done, by either name."""
+        if self.rehearse and "rehearsal" not in self.model_fields_set:
+            return Rehearsal.OFF if self.rehearse.lower() in NO else Rehearsal.REQUIRE
+        return Rehearsal(self.rehearsal)
+
+    @field_validator("rehearsal")
+    @classmethod
+    def _is_a_way_to_rehearse(cls, given: str) -> str:
+        if given not in tuple(Rehearsal):
+            raise ValueError("must be require, warn or off")
+        return given
+
+    @field_validator("rehearse")
+    @classmethod
+    def _is_yes_or_no(cls, given: str) -> str:
+        if given and given.lower() not in YES | NO:
+            raise ValueError("must be on or off; its new name is SFVOPI_REHEARSAL (require, warn or off)")
+        return given
 
     @field_validator("resume")
     @classmethod

@@ -51,6 +51,7 @@ STREAM_REFUSALS = (
     "full",
     "draining",
     "starting",
+    "bot_failed",
     "registry_away",
 )
 PROVIDERS = ("deepgram", "openai", "cartesia", "elevenlabs", "whisper", "scripted", "piper", "other")
@@ -280,6 +281,19 @@ UPGRADE_HEADER_MISMATCH = Metric(
     "sfvopi_upgrade_header_mismatch_total",
     "Streams whose X-Call-UUID was not the token's call.",
     (("kind", ("absent", "different")),),
+)
+BOT_FAILED = Metric(
+    "gauge",
+    "sfvopi_bot_failed",
+    "1 for a bot that this worker cannot run, by the bot's own code or settings: its calls go elsewhere, or get what a "
+    "full fleet's do; else 0.",
+    (BOT,),
+)
+BOT_WAITS_FOR_PROVIDER = Metric(
+    "gauge",
+    "sfvopi_bot_waits_for_provider",
+    "1 for a bot whose provider was away at its last rehearsal; else 0.",
+    (BOT,),
 )
 PROVIDER_ERRORS = Metric(
     "counter",

@@ -14,7 +14,7 @@ class Readiness(StrEnum):
     REGISTRY_AWAY = "registry_away"
     SIDE_TASK_DIED = "side_task_died"
     JOB_FAILED = "job_failed"  # housekeeping's last round was not done
-    NO_BOT = "no_bot"  # a bot cannot be imported
+    BOT_FAILED = "bot_failed"  # no bot can run here: `/readyz` says why
 
 
 @dataclass
@@ -23,7 +23,7 @@ class Health:
 
     started: bool = False
     registry_away: bool = False
-    bot_missing: bool = False
+    bot_failed: bool = False
     job_faults: dict[str, str] = field(default_factory=dict)  # job of housekeeping → why its last round was not done
     dead_tasks: list[str] = field(default_factory=list)
     drains_since: float | None = None  # monotonic
@@ -47,8 +47,8 @@ class Health:
             return Readiness.DRAINING
         if self.dead_tasks:
             return Readiness.SIDE_TASK_DIED
-        if self.bot_missing:
-            return Readiness.NO_BOT
+        if self.bot_failed:
+            return Readiness.BOT_FAILED
         if not self.started:
             return Readiness.STARTING
         if self.registry_away:

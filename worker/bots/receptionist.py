@@ -26,7 +26,7 @@ from worker.pipeline.dtmf import DTMFRouter
 from worker.pipeline.offline.dialogue import CALL_BACK, FAREWELL, OPENING_HOURS
 from worker.pipeline.pickup import MuteAtPickUpStrategy
 from worker.pipeline.recordings import Recording
-from worker.pipeline.transport import SFVoPITransport
+from worker.pipeline.transport import SFVoPITransport, is_rehearsal
 
 GREETING = Recording("Hello. Welcome to the Garden Restaurant. How can I help you?")
 KEYS = {"1": OPENING_HOURS, "0": CALL_BACK}
@@ -46,7 +46,7 @@ async def bot(runner_args: RunnerArguments) -> None:
     """Answer one call, until it is over."""
     transport = SFVoPITransport.for_call(runner_args)
     settings = services.current_settings()
-    if (runner_args.body or {}).get("rehearsal"):  # the worker's start: the one time when waiting costs nobody
+    if is_rehearsal(runner_args):  # the worker's start: the one time when waiting costs nobody
         await services.warm_up(settings, FAREWELL, *KEYS.values())
         await GREETING.record(services.make_tts(settings))
     context = LLMContext(tools=[end_call])

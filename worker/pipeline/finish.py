@@ -31,6 +31,13 @@ async def ask_to_cancel(pipeline: PipelineWorker) -> None:
     await pipeline.cancel()
 
 
+async def ask_all_to_cancel(pipeline: PipelineWorker) -> None:
+    """The same, and the end of the bot's runner with whatever runs beside the pipeline: nothing is waited for."""
+    await ask_to_cancel(pipeline)
+    if (runner := pipeline._worker_runner) is not None:
+        await runner.cancel("nobody waits for its work")
+
+
 async def force(pipeline: PipelineWorker) -> None:
     """A CancelFrame past everything, straight into the processors: works where `cancel` is not listened to."""
     try:
@@ -38,6 +45,13 @@ async def force(pipeline: PipelineWorker) -> None:
             await pipeline.pipeline.queue_frame(CancelFrame())
     except TimeoutError:
         return
+
+
+def pipelines_beside(pipeline: PipelineWorker) -> list[PipelineWorker]:
+    """The other pipelines of a bot of several workers, begun or not."""
+    runner = pipeline._worker_runner
+    workers = [entry.worker for entry in runner._entries.values()] if runner is not None else []
+    return [worker for worker in workers if isinstance(worker, PipelineWorker) and worker is not pipeline]
 
 
 def helpers_of(pipeline: PipelineWorker) -> list[BaseWorker]:

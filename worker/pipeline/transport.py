@@ -73,6 +73,12 @@ BOT_SPEAKS_EVERY_S = 2.0  # Pipecat tells it five times a second, to everybody i
 KEYS = {str(key.value): key for key in KeypadEntry}  # A-D, which few telephones have, are not among them
 
 
+def is_rehearsal(runner_args: RunnerArguments) -> bool:
+    """Whether the bot is only tried, before calls come: it leaves out what counts or costs. False outside a fleet."""
+    body = getattr(runner_args, "body", None)
+    return isinstance(body, dict) and bool(body.get("rehearsal"))
+
+
 class SFVoPITransport(BaseTransport):
     """The transport of one call.
 

@@ -4,6 +4,8 @@ from deploy.monitoring.panels import Board, Choice, Panel, Query
 from deploy.monitoring.promql import PER_SCRAPE, a_minute, quantile, rate, series, total
 from shared.telemetry.catalogue import (
     ACTIVE_CALLS,
+    BOT_FAILED,
+    BOT_WAITS_FOR_PROVIDER,
     BOTS_AFTER_CALL,
     CHECKPOINTS,
     CLOCK_OFFSET_SECONDS,
@@ -142,6 +144,15 @@ WORKER_HEALTH = Board(
                         ),
                     ),
                     kind="stack",
+                    is_still=True,
+                ),
+                Panel(
+                    "Workers that cannot run a bot, or whose provider was away at its rehearsal",
+                    "What failed by its own code or settings gets no calls there; /readyz says why.",
+                    (
+                        Query(total(series(BOT_FAILED, **WORKER), "bot") + " > 0", "{{bot}} failed"),
+                        Query(total(series(BOT_WAITS_FOR_PROVIDER, **WORKER), "bot") + " > 0", "{{bot}} waits"),
+                    ),
                     is_still=True,
                 ),
                 Panel(

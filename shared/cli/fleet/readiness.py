@@ -12,7 +12,7 @@ from shared.cli.fleet.plan import FleetPlan
 from shared.telemetry.health import Readiness
 
 READY = str(Readiness.READY)
-HOPELESS = {str(Readiness.NO_BOT), str(Readiness.SIDE_TASK_DIED)}
+HOPELESS = {str(Readiness.BOT_FAILED), str(Readiness.SIDE_TASK_DIED)}
 LOOK_EVERY_S = 0.1
 
 

@@ -173,6 +173,29 @@ CASES = [
         {"component": "gateway"},
     ),
     Case(
+        "BotFailed",
+        {
+            f'sfvopi_bot_failed{{bot="m:sales",{WORKER}}}': "0x4 1x16",
+            'sfvopi_bot_failed{bot="m:sales",process="w2"}': "0x20",
+        },
+        "5m",
+        "8m",
+        "m:sales cannot run on 1 workers: see /readyz or the log of one of them.",
+        {"bot": "m:sales"},
+    ),
+    Case(
+        "BotUnavailable",
+        {
+            f'sfvopi_bot_failed{{bot="m:sales",{WORKER}}}': "1x20",
+            'sfvopi_bot_failed{bot="m:sales",process="w2"}': "0x4 1x16",
+        },
+        "5m",
+        "8m",
+        "No worker can run m:sales: its callers are turned away.",
+        {"bot": "m:sales"},
+        "critical",
+    ),
+    Case(
         "ProviderErrors",
         {f'sfvopi_provider_errors_total{{provider="deepgram",fault="timeout",{WORKER}}}': "0x3 0+3x12"},
         "5m",
@@ -225,6 +248,7 @@ HEALTHY = {
     f"process_resident_memory_bytes{{{WORKER}}}": "400000000x60",
     f"sfvopi_call_seconds_count{{{WORKER}}}": "0+60x60",
     f"sfvopi_registry_errors_total{{{WORKER}}}": "0+1x60",
+    f'sfvopi_bot_failed{{bot="m:sales",{WORKER}}}': "0x60",
     f'sfvopi_provider_errors_total{{provider="openai",fault="server",{WORKER}}}': "0+0.5x60",
     f"sfvopi_certificate_expires_timestamp_seconds{{{HOUSE}}}": "5000000x60",
 }

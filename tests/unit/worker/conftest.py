@@ -353,7 +353,7 @@ def settings_for_tests(**given: Any) -> WorkerSettings:
     quick = {
         "token_secrets": SECRET,
         "default_bot": "test:scripted",
-        "rehearse": False,
+        "rehearsal": "off",
         "after_call_s": 2.0,
         "reconnect_window_s": 1.0,
         "start_deadline_s": 0.5,
@@ -370,9 +370,16 @@ def settings_for_tests(**given: Any) -> WorkerSettings:
 async def start_worker() -> AsyncIterator[Callable[..., Awaitable[Fleet]]]:
     started: list[Fleet] = []
 
-    async def start(registry: Any = None, tracer: Tracer = NO_TRACER, **settings: Any) -> Fleet:
+    async def start(
+        registry: Any = None,
+        tracer: Tracer = NO_TRACER,
+        more_bots: dict[str, Any] | None = None,
+        load_bot: Callable[[str], Any] | None = None,
+        **settings: Any,
+    ) -> Fleet:
         registry, bots = registry or MemoryRegistry(), Bots()
-        app = WorkerApp(settings_for_tests(**settings), registry, bots.load, tracer=tracer)
+        bots.bots |= more_bots or {}
+        app = WorkerApp(settings_for_tests(**settings), registry, load_bot or bots.load, tracer=tracer)
         await app.start()
         started.append(Fleet(app, registry, bots))
         return started[-1]

@@ -94,7 +94,7 @@ async def test_a_bot_with_pipecats_create_transport_runs_unchanged(write_bot: An
 
 async def test_its_call_is_taken(write_bot: Any, start_worker: Any) -> None:
     bot = write_bot(CREATES)
-    fleet = await start_worker(default_bot="test:created")
+    fleet = await start_worker()
     fleet.bots.bots["test:created"] = bot
     carrier = await fleet.call("call-1", bot="test:created")
     await fleet.app.sessions.all()[-1].stream.watch.pipeline_started.wait()
@@ -232,7 +232,7 @@ async def test_a_transport_of_pipecats_over_a_call_is_named_at_the_rehearsal(wri
 
 
 async def test_and_its_call_ends_at_once_as_the_bots_fault(write_bot: Any, start_worker: Any) -> None:
-    fleet = await start_worker(default_bot="test:by_hand")
+    fleet = await start_worker()
     fleet.bots.bots["test:by_hand"] = write_bot(BY_HAND)
     await fleet.call("call-1", bot="test:by_hand")
     record = await fleet.ended()

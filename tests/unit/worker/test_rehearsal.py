@@ -1,6 +1,5 @@
 """Before the first call: every bot's pipeline is built once, and looked at."""
 
-import pytest
 import structlog
 from pipecat.audio.vad.vad_analyzer import VADAnalyzer
 from pipecat.pipeline.pipeline import Pipeline
@@ -91,23 +90,10 @@ async def test_a_bot_is_told_that_it_is_a_rehearsal_and_nobody_connects():
     assert seen == [True]
 
 
-@pytest.mark.parametrize(("name", "fault"), [("test:raises", "RuntimeError"), ("test:returns", "without a pipeline")])
-async def test_a_bot_that_fails_its_rehearsal_is_named_and_the_worker_serves(start_worker, name, fault):
-    fleet = await start_worker(default_bot=name, rehearse=True)
-    assert fault in fleet.app.rehearsals[0].fault
-    assert fleet.app.health.readiness == "ready"
-
-
-async def test_a_bot_that_cannot_be_loaded_makes_the_worker_not_ready(start_worker):
-    fleet = await start_worker(default_bot="test:nobody")
-    assert fleet.app.health.readiness == "no_bot"
-    assert (await fleet.registry.workers())[0].record.state == "starting"
-
-
 async def test_a_rehearsal_that_swallows_its_end_does_not_hold_up_the_start(start_worker):
-    fleet = await start_worker(default_bot="test:swallows", rehearse=True)
+    fleet = await start_worker(default_bot="test:swallows", rehearsal="require")
     assert fleet.app.health.readiness == "ready"
-    assert not fleet.app.rehearsals[0].hears
+    assert not fleet.app.bots.rehearsals[0].hears
 
 
 def test_the_remedy_names_the_right_place():

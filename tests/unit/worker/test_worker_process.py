@@ -24,6 +24,7 @@ def environment(redis_url, **changes):
         "REDIS_URL": redis_url,
         "SFVOPI_TOKEN_SECRETS": "a secret",
         "SFVOPI_BOT": "a_bot:bot",
+        "SFVOPI_REHEARSAL": "warn",
         "SFVOPI_WORKER_ID": "worker-under-test",
     }
     return {**given, **changes}

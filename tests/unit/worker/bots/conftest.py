@@ -110,8 +110,8 @@ async def phone(
 
     async def call(bot: str = "worker.bots.receptionist:bot", **settings: Any) -> Caller:
         # a bot's first call imports a good deal; on a busy machine `start` waits for it
-        fleet = await start_worker(default_bot=bot, **{"start_deadline_s": 5, **settings})
-        fleet.app._load_bot = BotLoader().load
+        load = BotLoader().load
+        fleet = await start_worker(default_bot=bot, load_bot=load, **{"start_deadline_s": 5, **settings})
         caller = Caller(await fleet.call(bot=bot))
         caller.fleet = fleet  # type: ignore[attr-defined]
         callers.append(caller)
