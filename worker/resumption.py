@@ -32,6 +32,9 @@ class Keeping(Protocol):
     def checkpoint(self) -> Checkpoint:
         """What another session needs to go on from here."""
 
+    def is_rewritten(self) -> bool:
+        """Whether it is not what it was at the last checkpoint."""
+
 
 class CheckpointStore:
     """Where checkpoints are kept. Raises nothing: a call goes on without."""

@@ -156,6 +156,7 @@ class Session:
                 if ending is not None:
                     self._ending.give(ending)
                 self._judge_beginning()
+                self._judge_conversation()
                 await self._drop_silent_socket()
             looked_at = time.monotonic()
             await asyncio.sleep(LOOK_S)
@@ -184,6 +185,11 @@ class Session:
             self.stream.earlier = await self._place.checkpoints.load(self.record.call_id)
         except Unreadable as why:
             self.stream.why_afresh = str(why)
+
+    def _judge_conversation(self) -> None:
+        """A bot, a summary or a flow may rewrite its context without a word."""
+        if self.stream.keeping is not None and self.stream.keeping.is_rewritten():
+            self.stream.watch.conversation_changed.set()
 
     def _judge_beginning(self) -> None:
         """A second session: did the bot take the conversation up? It is known once its pipeline runs."""

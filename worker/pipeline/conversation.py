@@ -11,13 +11,14 @@ async def greet(transport, stream):
         await pipeline.queue_frames([TTSSpeakFrame("Hello.")])
 """
 
+import copy
 from typing import Any
 
 from pipecat.frames.frames import Frame, LLMRunFrame, TTSSpeakFrame
 from pipecat.processors.aggregators.llm_context import LLMContext
 
 from shared.calls.timeline import TimelineEvent
-from worker.checkpoint import Checkpoint, conversation_of
+from worker.checkpoint import Checkpoint, shown, waits_for_an_answer, without_own
 from worker.pipeline.transport import SFVoPITransport
 from worker.resumption import wall_ms
 from worker.stream import CallStream
@@ -31,20 +32,29 @@ class Conversation:
         self._stream = stream
         self._context = context
         self._version = version
-        self._own = len(context.messages)  # the bot's prompt, which the next bot brings itself
+        self._own = copy.deepcopy(context.messages)  # the bot's prompt, which the next bot brings itself
+        self._kept: list[int] = []  # the messages of the last checkpoint, by identity
         self._unheard: list[str] = []
         self.is_resumed = self._take_up(stream.earlier)
 
     def checkpoint(self) -> Checkpoint:
         """What another session needs to go on from here."""
+        self._kept = [*map(id, self._context.messages)]
+        messages, own = without_own(self._context.messages, self._own)
         return Checkpoint(
             bot=self._stream.bot,
             version=self._version,
-            messages=conversation_of(self._context.messages[self._own :]),
+            messages=messages,
             state=self.state,
             unheard=[*self._unheard, *self._stream.hearing.unheard],
             saved_at_ms=wall_ms(),
+            own_count=len(self._own),
+            own=own,
         )
+
+    def is_rewritten(self) -> bool:
+        """Whether the context has other messages than at the last checkpoint: no frame tells of all changes."""
+        return self._kept != [*map(id, self._context.messages)]
 
     def changed(self) -> None:
         """`state` has changed: keep it now, not only with the next turn."""
@@ -64,7 +74,7 @@ class Conversation:
         else:
             if self._stream.resume_line:
                 frames.append(TTSSpeakFrame(self._stream.resume_line, append_to_context=False))
-            if self._waits_for_an_answer():
+            if waits_for_an_answer(without_own(self._context.messages, self._own)[0]):
                 frames.append(LLMRunFrame())
         await pipeline.queue_frames(frames)
 
@@ -75,15 +85,11 @@ class Conversation:
         if earlier.bot != self._stream.bot or earlier.version != self._version:
             self._stream.why_afresh = "other_bot" if earlier.bot != self._stream.bot else "other_version"
             return False
-        self._context.add_messages(list(earlier.messages))  # type: ignore[arg-type]  # plain dicts of the same shape
+        self._context.set_messages(shown(earlier, list(self._context.messages)))
         self.state.update(earlier.state)
         self._unheard = list(earlier.unheard)
         self._stream.watch.note(TimelineEvent.RESUMED, messages=len(earlier.messages), unheard=len(earlier.unheard))
         return True
-
-    def _waits_for_an_answer(self) -> bool:
-        said = conversation_of(self._context.messages[self._own :])
-        return bool(said) and said[-1].get("role") in ("user", "tool")
 
 
 class _NotKept(Conversation):

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.checkpoint import MAX_BYTES, OUTCOME_UNKNOWN, Checkpoint, Unreadable, decode, encode, settled
+from worker.checkpoint import MAX_BYTES, OUTCOME_UNKNOWN, Checkpoint, Unreadable, decode, encode, settled, shown
 
 texts = st.text(max_size=40)
 messages = st.lists(st.fixed_dictionaries({"role": st.sampled_from(["user", "assistant"]), "content": texts}))
@@ -42,13 +42,39 @@ def test_a_coming_versions_checkpoint_says_so() -> None:
         decode(json.dumps(later))
 
 
-def test_the_prompt_is_not_part_of_it() -> None:
+def test_instructions_of_the_calls_course_are_part_of_it_and_other_things_are_not() -> None:
     said = [
-        {"role": "system", "content": "be kind"},
-        {"role": "developer", "content": "x"},
+        {"role": "system", "content": "the caller is angry"},
+        {"role": "developer", "content": "here is a summary"},
         {"role": "user", "content": "hi"},
     ]
-    assert decode(encode(Checkpoint("b", messages=said))).messages == [{"role": "user", "content": "hi"}]
+    strange = [{"role": "function", "content": "x"}, "text", None]
+    assert decode(encode(Checkpoint("b", messages=[*said, *strange]))).messages == said  # type: ignore[list-item]
+
+
+def test_what_an_earlier_version_kept_is_read_with_the_bots_own_messages_first() -> None:
+    kept = json.loads(encode(Checkpoint("b", messages=[{"role": "user", "content": "hi"}])))
+    del kept["own"], kept["own_count"]
+    prompt = {"role": "system", "content": "be kind"}
+    assert shown(decode(json.dumps(kept)), [prompt]) == [prompt, {"role": "user", "content": "hi"}]
+
+
+def test_instructions_outlive_the_oldest_turns_and_the_bots_own_keep_their_places() -> None:
+    turns = [{"role": "user" if n % 2 == 0 else "assistant", "content": str(n) * 400} for n in range(400)]
+    summary = {"role": "developer", "content": "a summary"}
+    prompt = {"role": "system", "content": "be kind"}
+    own = [(0, 0), (1, len(turns) + 1)]
+    found = decode(encode(Checkpoint("b", messages=[summary, *turns], own_count=2, own=own)))
+    after = {"role": "user", "content": "own, at the end"}
+    again = shown(found, [prompt, after])
+    assert again[:2] == [prompt, summary]
+    assert again[-2:] == [turns[-1], after]
+    assert 100 < len(again) < 400
+
+
+def test_instructions_alone_that_are_too_large_go_in_the_end() -> None:
+    large = [{"role": "system", "content": "x" * 100_000}] * 4
+    assert len(decode(encode(Checkpoint("b", messages=large))).messages) < 4
 
 
 def test_the_oldest_turns_of_a_long_conversation_go_first_and_no_result_loses_its_call() -> None:

@@ -1,6 +1,7 @@
 """Conversations kept in the registry and taken up by the next session."""
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,7 +14,7 @@ from shared.calls.state import CallEvent
 from shared.registry import MemoryRegistry
 from shared.sfvopi.formats import PCMA_8K
 from shared.telemetry.meter import Meter
-from worker.checkpoint import Checkpoint, Unreadable
+from worker.checkpoint import OUTCOME_UNKNOWN, Checkpoint, Unreadable, decode, encode
 from worker.observing import CallWatch
 from worker.pipeline.conversation import Conversation, keep_conversation
 from worker.pipeline.transport import SFVoPITransport
@@ -75,6 +76,9 @@ class Talk:
     word: Any = "one"
     is_resumed: bool = False
     asked: int = 0
+
+    def is_rewritten(self) -> bool:
+        return False
 
     def checkpoint(self) -> Checkpoint:
         self.asked += 1
@@ -209,3 +213,83 @@ async def test_what_another_bot_or_version_kept_is_not_gone_on_with(bot: str, ve
     context = LLMContext()
     conversation = keep_conversation(transport, context, version="1")
     assert (conversation.is_resumed, stream.why_afresh, context.messages) == (False, why, [])
+
+
+# -- a context that was rewritten
+
+PROMPT = {"role": "system", "content": "Be kind."}
+EXAMPLE = {"role": "user", "content": "the bot's own example"}
+OWN = [PROMPT, EXAMPLE]
+SUMMARY = {"role": "user", "content": "Summary: opening hours were asked for."}
+NODE = {"role": "developer", "content": "Now ask for the day."}
+CALL = {"role": "assistant", "tool_calls": [{"id": "t", "type": "function", "function": {"name": "f"}}]}
+RUNNING = {"role": "tool", "tool_call_id": "t", "content": "IN_PROGRESS"}
+UNKNOWN = {"role": "tool", "tool_call_id": "t", "content": OUTCOME_UNKNOWN}
+
+
+def in_place(context: LLMContext) -> None:
+    context.messages[0]["content"] = "Be quick."
+
+
+REWRITINGS: dict[str, tuple[Callable[[LLMContext], None], list[Any]]] = {
+    "nothing": (lambda c: None, [*OWN, USER, BOT]),
+    "summarised": (lambda c: c.set_messages([PROMPT, SUMMARY, BOT]), [PROMPT, SUMMARY, BOT]),
+    "the oldest removed": (lambda c: c.set_messages(c.messages[3:]), [BOT]),
+    "replaced by a flow's node": (lambda c: c.set_messages([NODE]), [NODE]),
+    "replaced with a summary by a flow": (
+        lambda c: c.set_messages([{"role": "developer", "content": "a summary"}, NODE]),
+        [{"role": "developer", "content": "a summary"}, NODE],
+    ),
+    "replaced, the prompt written anew": (lambda c: c.set_messages([dict(PROMPT), SUMMARY]), [PROMPT, SUMMARY]),
+    "emptied": (lambda c: c.set_messages([]), []),
+    "the prompt edited in place": (in_place, [{**PROMPT, "content": "Be quick."}, EXAMPLE, USER, BOT]),
+    "the prompt moved to the end": (lambda c: c.set_messages([USER, BOT, PROMPT]), [USER, BOT, PROMPT]),
+    "an instruction in the middle": (lambda c: c.messages.insert(3, NODE), [*OWN, USER, NODE, BOT]),
+    "an instruction at the end": (lambda c: c.add_message(NODE), [*OWN, USER, BOT, NODE]),
+    "the caller says what the example says": (lambda c: c.add_message(dict(EXAMPLE)), [*OWN, USER, BOT, EXAMPLE]),
+    "a tool in flight": (lambda c: c.add_messages([CALL, RUNNING]), [*OWN, USER, BOT, CALL, UNKNOWN]),
+    "a tool called, nothing written of it": (lambda c: c.add_message(CALL), [*OWN, USER, BOT, CALL, UNKNOWN]),
+    "a tool in flight, the rest removed": (lambda c: c.set_messages([CALL, RUNNING]), [CALL, UNKNOWN]),
+    "the last word taken back": (lambda c: c.set_messages(c.messages[:-1]), [*OWN, USER]),
+}
+
+
+@pytest.mark.parametrize("rewriting", REWRITINGS)
+async def test_what_is_kept_is_what_the_model_would_be_shown_next(rewriting: str) -> None:
+    rewrite, expected = REWRITINGS[rewriting]
+    transport, _, _ = call()
+    context = LLMContext([dict(message) for message in OWN])
+    conversation = keep_conversation(transport, context)
+    context.add_messages([USER, BOT])
+    rewrite(context)
+    carried = decode(encode(kept(conversation)))
+    for _ in range(2):  # and a third session has the same
+        transport, _, _ = call(carried)
+        context = LLMContext([dict(message) for message in OWN])
+        again = keep_conversation(transport, context)
+        assert again.is_resumed
+        assert context.messages == expected
+        carried = decode(encode(kept(again)))
+
+
+async def test_a_newer_bots_prompt_takes_the_place_of_the_one_before() -> None:
+    transport, _, _ = call()
+    context = LLMContext([dict(PROMPT)])
+    conversation = keep_conversation(transport, context)
+    context.set_messages([dict(PROMPT), SUMMARY, BOT])
+    transport, _, _ = call(decode(encode(kept(conversation))))
+    newer = {"role": "system", "content": "Be kinder."}
+    context = LLMContext([newer])
+    keep_conversation(transport, context)
+    assert context.messages == [newer, SUMMARY, BOT]
+
+
+async def test_a_rewriting_that_no_frame_tells_of_is_noticed() -> None:
+    transport, _, _ = call()
+    context = LLMContext([dict(PROMPT)])
+    conversation = keep_conversation(transport, context)
+    assert conversation.is_rewritten()
+    kept(conversation)
+    assert not conversation.is_rewritten()
+    context.set_messages([dict(PROMPT)])
+    assert conversation.is_rewritten()
