@@ -149,6 +149,7 @@ class Registry(Protocol):
         is_live: bool = False,
         in_turn: bool = False,
         bot: str = "",
+        is_suspect: bool = False,
     ) -> Reservation | None:
         """Hold a slot on the best worker (`shared.fleet.selector`), atomically; None when none can take it.
 
@@ -162,6 +163,10 @@ class Registry(Protocol):
         `in_turn` is for calls that have never had a slot: those who wait in line before this one (all of them, if it
         has no place) count as if they had been given theirs, wherever their own numbers' ceilings let them and a
         worker that this call could have runs their bots. Who gets a slot is out of the line.
+
+        A call that `is_suspect` may have killed its worker. It gets no worker on which another suspect was seated
+        in the last `PROBATION_MS`, and none at all while half of the serving workers (one, at least) have such a
+        suspect. All other calls get these workers only when there is no other.
 
         Nothing is placed for `settle_ms` after `since_ms`: workers are telling which calls live.
         """

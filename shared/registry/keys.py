@@ -26,6 +26,7 @@ GATEWAYS = f"{FLEET}:gateways"  # zset: gateway_id, when its lease ends
 EXPOSED = f"{FLEET}:exposed"  # zset: JSON of component, id and address of a process with metrics, when its lease ends
 SINCE = f"{FLEET}:since"  # string: when the first heartbeat came after Redis was started empty (ms)
 OUTBOX = f"{FLEET}:outbox"  # zset: call_id, when it ended
+PROBATION = f"{FLEET}:probation"  # hash: worker_id → "ms call_id": when which suspect was seated there last
 DEATH_OF = f"{FLEET}:death:"  # + seat; string: how that start of that worker died, JSON
 CONVICTIONS = f"{FLEET}:convictions"  # zset: "bot build call_id" of a call that killed its workers, when that was said
 QUARANTINE = f"{FLEET}:quarantine"  # hash: bot → since when which builds get no new calls, for which calls, JSON

@@ -137,6 +137,7 @@ class MemoryRegistry:
         is_live: bool = False,
         in_turn: bool = False,
         bot: str = "",
+        is_suspect: bool = False,
     ) -> Reservation | None:
         self._check()
         now_ms, ceiling = self.now_ms(), -1 if is_live else ceiling
@@ -144,7 +145,7 @@ class MemoryRegistry:
         until_ms = now_ms + hold_ms
         barred = self._convictions.quarantines
         held = self._slots.reserve(
-            call_id, now_ms, until_ms, avoid, number, ceiling, ahead, self.settle_ms, bot, barred
+            call_id, now_ms, until_ms, avoid, number, ceiling, ahead, self.settle_ms, bot, barred, is_suspect
         )
         if held is None:
             return None

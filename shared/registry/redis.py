@@ -14,6 +14,7 @@ from shared.calls.record import SCHEMA, CallRecord, own_number
 from shared.calls.state import MOVES, CallEvent, CallState
 from shared.fleet.death import DeathNote, decode_note, encode_note
 from shared.fleet.quarantine import CALLS_NEEDED, MOST_BUILDS, MOST_CALLS, WITHIN_MS, Quarantine
+from shared.fleet.selector import PROBATION_MS
 from shared.fleet.worker import Heard, Order, WorkerRecord, WorkerState, WorkerView
 from shared.registry import keys
 from shared.registry.address import RedisAddress, parse_address
@@ -211,11 +212,12 @@ class RedisRegistry:
         is_live: bool = False,
         in_turn: bool = False,
         bot: str = "",
+        is_suspect: bool = False,
     ) -> Reservation | None:
         now_ms = self.now_ms()
         held = await self._run(
             self._scripts.reserve,
-            [*_FLEET, keys.HOLDERS, *_LINE, keys.SINCE, keys.LISTING, keys.QUARANTINE],
+            [*_FLEET, keys.HOLDERS, *_LINE, keys.SINCE, keys.LISTING, keys.QUARANTINE, keys.PROBATION],
             call_id,
             now_ms,
             now_ms + int(hold_ms),
@@ -227,6 +229,8 @@ class RedisRegistry:
             "1" if in_turn else "0",
             self.settle_ms,
             bot,
+            "1" if is_suspect else "0",
+            PROBATION_MS,
             *avoid,
         )
         if held is None:

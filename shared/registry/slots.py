@@ -9,8 +9,8 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from shared.fleet.quarantine import NONE, Quarantines, is_barred, kept_worker
-from shared.fleet.selector import best_worker
-from shared.fleet.worker import WorkerRecord, WorkerView
+from shared.fleet.selector import PROBATION_MS, best_worker
+from shared.fleet.worker import WorkerRecord, WorkerState, WorkerView
 from shared.registry.contract import LapsedSlot
 from shared.registry.line import Waiting
 from shared.registry.settling import settling_ms
@@ -29,6 +29,7 @@ class Slots:
         self._holders: dict[str, str] = {}  # call_id → worker_id
         self._of_number: dict[str, set[str]] = {}  # number → calls that count for its ceiling
         self._gateways: dict[str, int] = {}  # gateway_id → when its lease ends
+        self._probation: dict[str, tuple[int, str]] = {}  # worker_id → when which suspect was seated there last
         self.since_ms = 0  # the first heartbeat
 
     def views(self, now_ms: int) -> list[WorkerView]:
@@ -79,6 +80,7 @@ class Slots:
         settle_ms: int = 0,
         bot: str = "",
         quarantines: Quarantines = NONE,
+        is_suspect: bool = False,
     ) -> tuple[str, int] | None:
         """The worker and the end of the call's slot: the one it holds on a fresh worker, else the best one.
 
@@ -86,8 +88,9 @@ class Slots:
         line count as if they had been placed, wherever their own numbers' ceilings let them and a worker that this
         call could have runs their bots.
         """
-        holder = self._holders.get(call_id)
-        if holder in avoid:
+        holder, watched = self._holders.get(call_id), self._watched(call_id, now_ms)
+        # the slot that a suspect has is that of the worker that died, unless it was just given to it as a suspect
+        if holder in avoid or (is_suspect and holder != self._own_seat(call_id)):
             holder = None
         if holder is not None and self._ends[holder][call_id] > now_ms and self._leases[holder] > now_ms:
             return holder, self._ends[holder][call_id]
@@ -103,8 +106,10 @@ class Slots:
             return view.record.can_run(asked) and not is_barred(view.record, asked, quarantines, kept)
 
         able = [view for view in views if view.can_take(now_ms) and runs(view, bot)]
-        best = best_worker(able, now_ms)
-        if best is None:
+        if is_suspect:
+            able = [view for view in able if view.record.worker_id not in watched]
+        best = best_worker(able, now_ms, last=watched)
+        if best is None or (is_suspect and self._is_half_watched(watched, now_ms)):
             return None
         free = sum(view.record.offered - view.used for view in able)
         placed = {number: self._others_of(number, call_id, now_ms)}
@@ -123,7 +128,24 @@ class Slots:
         self._put(call_id, best.record.worker_id, until_ms)
         if ceiling > 0:
             self.count_for(number, call_id)
+        if is_suspect:
+            self._probation.pop(self._own_seat(call_id), None)
+            self._probation[best.record.worker_id] = now_ms, call_id
         return best.record.worker_id, until_ms
+
+    def _watched(self, call_id: str, now_ms: int) -> frozenset[str]:
+        """The workers on which another suspect was seated a moment ago."""
+        self._probation = {w: (at, whose) for w, (at, whose) in self._probation.items() if at + PROBATION_MS > now_ms}
+        return frozenset(worker_id for worker_id, (_, whose) in self._probation.items() if whose != call_id)
+
+    def _own_seat(self, call_id: str) -> str:
+        return next((worker_id for worker_id, (_, whose) in self._probation.items() if whose == call_id), "")
+
+    def _is_half_watched(self, watched: Collection[str], now_ms: int) -> bool:
+        """Whether that is so for half of the serving workers, or for one."""
+        views = self.views(now_ms)
+        serving = [v for v in views if v.record.state is WorkerState.SERVING and v.is_fresh(now_ms)]
+        return sum(view.record.worker_id in watched for view in serving) >= max(1, len(serving) // 2)
 
     def count_for(self, number: str, call_id: str) -> None:
         """The call counts for this number's ceiling for as long as it holds a slot."""

@@ -32,6 +32,7 @@ HOLD_MS = 12_000
 NO_BUILDS: Mapping[str, str] = MappingProxyType({})
 SETTLE_MS = 1_000
 CAPACITIES = {"w1": 1, "w2": 2, "w3": 2}
+SEATS = st.sampled_from(["w1@1", "w1@2", "w2@1"])
 WORKERS = st.sampled_from(list(CAPACITIES))
 BOTS = st.sampled_from(["", "m:sales", "m:support"])
 LISTED = st.sampled_from([None, None, (), ("m:sales",), ("m:sales", "m:support")])
@@ -120,6 +121,7 @@ class Twins(RuleBasedStateMachine):
         is_live=st.booleans(),
         in_turn=st.booleans(),
         bot=BOTS,
+        is_suspect=st.booleans(),
     )
     def reserve(self, call_id: str, times: int, avoid: set[str], **how: Any) -> None:
         for _ in range(times):
@@ -168,12 +170,17 @@ class Twins(RuleBasedStateMachine):
         self.both("release_bot", bot)
         self.both("quarantined")
 
-    @rule(call_id=CALLS, event=st.sampled_from(CallEvent), fence=st.sampled_from(["none", "epoch", "old"]))
-    def move(self, call_id: str, event: CallEvent, fence: str) -> None:
+    @rule(
+        call_id=CALLS,
+        event=st.sampled_from(CallEvent),
+        fence=st.sampled_from(["none", "epoch", "old"]),
+        there=st.just({}) | st.fixed_dictionaries({"worker_id": WORKERS}, optional={"seat": SEATS}),
+    )
+    def move(self, call_id: str, event: CallEvent, fence: str, there: dict[str, str]) -> None:
         record = self.both("get", call_id)
         epoch = record.epoch if record else 0
         at = {"none": None, "epoch": epoch, "old": epoch - 1}[fence]
-        self.both("move", call_id, event, {"detail": str(event), "figures": {str(event): 1}}, fence=at)
+        self.both("move", call_id, event, {"detail": str(event), "figures": {str(event): 1}, **there}, fence=at)
 
     @rule(call_id=CALLS, times=st.integers(1, 2))
     def end(self, call_id: str, times: int) -> None:

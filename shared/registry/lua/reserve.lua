@@ -4,15 +4,19 @@
 -- number hold slots. In turn, it is placed only if there is room for it when all who wait in line before it, for a bot
 -- that one of these workers runs, have been placed. A new call is kept from workers whose build of its bot is
 -- quarantined (shared/fleet/quarantine.py). After a start without data nothing new is placed until the workers have
--- told of their calls.
+-- told of their calls. A call that may have killed its worker (a suspect) gets none on which another suspect was seated
+-- a moment ago, and none while that holds for half of the workers (for one, at least); any other call gets such a worker
+-- last.
 -- KEYS  1 workers  2 capacities  3 leases  4 serving  5 holders  6 line  7 places  8 bots of those who wait  9 since
---       10 workers that list their bots  11 quarantine
+--       10 workers that list their bots  11 quarantine  12 probation
 -- ARGV  1 call_id  2 now_ms  3 slot end (ms)  4 ttl_ms  5 prefix of slots keys  6 prefix of number keys  7 its number
 --       8 ceiling (0 = none; -1: the call lives, it goes up to capacities whatever is offered)  9 "1" = in turn
---       10 ms for which nothing is placed after `since`  11 its bot or "" (any worker runs it)  12… workers to avoid
+--       10 ms for which nothing is placed after `since`  11 its bot or "" (any worker runs it)  12 "1" = suspect
+--       13 ms for which a worker is on probation  14… workers to avoid
 -- returns {worker_id, record (JSON), slot end (ms)}, or nil when no worker can take it
 local call, now, slots_of, number_of = ARGV[1], tonumber(ARGV[2]), ARGV[5], ARGV[6]
 local number, ceiling, bot = ARGV[7], tonumber(ARGV[8]), ARGV[11]
+local is_suspect = ARGV[12] == '1'
 
 -- Lua's own < on strings asks the server's locale; this one compares bytes
 local function before(a, b)
@@ -32,12 +36,28 @@ local function leave_line()
 end
 
 local avoided = {}
-for i = 12, #ARGV do
+for i = 14, #ARGV do
   avoided[ARGV[i]] = true
 end
 
+-- the workers of other suspects, and this one's own
+local is_watched, own_seat = {}, nil
+local seated = redis.call('HGETALL', KEYS[12])
+for i = 1, #seated, 2 do
+  local at, whose = seated[i + 1]:match('^(%d+) (.*)$')
+  if not at or tonumber(at) + tonumber(ARGV[13]) <= now then
+    redis.call('HDEL', KEYS[12], seated[i])
+  elseif whose == call then
+    own_seat = seated[i]
+  else
+    is_watched[seated[i]] = true
+  end
+end
+
 local holder = redis.call('HGET', KEYS[5], call)
-local held_until = holder and not avoided[holder] and redis.call('ZSCORE', slots_of .. holder, call)
+-- the slot that a suspect has is that of the worker that died, unless it was just given to it as a suspect
+local is_kept = holder and not avoided[holder] and (not is_suspect or holder == own_seat)
+local held_until = is_kept and redis.call('ZSCORE', slots_of .. holder, call)
 if held_until and tonumber(held_until) > now then
   local lease = redis.call('ZSCORE', KEYS[3], holder)
   if lease and tonumber(lease) > now then
@@ -153,17 +173,31 @@ for i = 1, #flat, 2 do
 end
 
 local able = {}
-local free, best, best_share, best_used = 0
+local free, best, best_share, best_used, is_best_watched = 0
+if is_suspect then
+  local watched = 0
+  for _, worker in ipairs(serving) do
+    watched = watched + (is_watched[worker] and 1 or 0)
+  end
+  if watched >= math.max(1, math.floor(#serving / 2)) then
+    return nil
+  end
+end
 for _, worker in ipairs(serving) do
   local capacity = ceiling < 0 and capacity_of(worker) or capacities[worker] or 0
   local used = redis.call('ZCOUNT', slots_of .. worker, '(' .. ARGV[2], '+inf')
-  if used < capacity and not avoided[worker] and runs(worker, bot) then
+  local watched = is_watched[worker] or false
+  if used < capacity and not avoided[worker] and runs(worker, bot) and not (is_suspect and watched) then
     free = free + capacity - used
     table.insert(able, worker)
     local share = used / capacity
-    if not best or share < best_share
-      or (share == best_share and (used < best_used or (used == best_used and before(worker, best)))) then
-      best, best_share, best_used = worker, share, used
+    local is_better = share < (best_share or 2)
+      or (share == best_share and (used < best_used or (used == best_used and before(worker, best))))
+    if watched ~= is_best_watched then
+      is_better = not watched
+    end
+    if not best or is_better then
+      best, best_share, best_used, is_best_watched = worker, share, used, watched
     end
   end
 end
@@ -216,6 +250,13 @@ redis.call('PEXPIRE', KEYS[5], ARGV[4])
 if ceiling > 0 then
   redis.call('ZADD', number_of .. number, 'NX', ARGV[2], call)
   redis.call('PEXPIRE', number_of .. number, ARGV[4])
+end
+if is_suspect then
+  if own_seat then
+    redis.call('HDEL', KEYS[12], own_seat)
+  end
+  redis.call('HSET', KEYS[12], best, ARGV[2] .. ' ' .. call)
+  redis.call('PEXPIRE', KEYS[12], ARGV[4])
 end
 leave_line()
 return {best, redis.call('HGET', KEYS[1], best), ARGV[3]}
