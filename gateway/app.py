@@ -11,16 +11,19 @@ from starlette.routing import BaseRoute, Route, WebSocketRoute
 
 from gateway.admission import Admission
 from gateway.api import Api
-from gateway.attaching import Attaching
+from gateway.attaching import Attaching, Recordings
 from gateway.director import Director
 from gateway.doorkeeper import Door, Doorkeeper
 from gateway.failures import Failures
 from gateway.hangups import Hangups
 from gateway.holding import Holding
+from gateway.judging import CulpritJudge
 from gateway.line import Line
 from gateway.local_admission import LastKnown, LocalAdmission
+from gateway.losses import LostCalls
+from gateway.music import Music
 from gateway.notebook import Notebook
-from gateway.prompt import read_busy_prompt, read_hold_prompt
+from gateway.prompt import read_apology_prompt, read_busy_prompt, read_hold_prompt
 from gateway.quarantine import KnownQuarantines
 from gateway.route import RouteEndpoint
 from gateway.streams import Streams
@@ -51,6 +54,7 @@ class Gateway:
     meter: Meter
     health: Health
     notebook: Notebook
+    lost_calls: LostCalls
     hangups: Hangups
     local: LocalAdmission
     director: Director
@@ -85,6 +89,7 @@ class Gateway:
             gateways = await self.registry.gateway_heartbeat(self.gateway_id, lease_ms)
             if self.metrics_address:
                 await self.registry.expose(Exposed("gateway", self.gateway_id, self.metrics_address), lease_ms)
+            await self.lost_calls.retry()  # first: it says how calls end whose hangup waits as well
             await self.hangups.retry()
             await self._learn(gateways)
         except RegistryAway as away:
@@ -142,9 +147,20 @@ def build(
     local = LocalAdmission(registry, notebook)
     quarantines = KnownQuarantines(numbers, meter)
     admission = Admission(registry, settings, numbers, meter, local, quarantines.bars)
-    director = Director(registry, settings, numbers, meter)
-    busy_prompt, music = read_busy_prompt(settings.busy_wav), read_hold_prompt(settings.hold_wav)
-    attaching = Attaching(registry, lambda: director.last_workers, director.is_reachable, notebook, meter)
+    lost_calls, judge = LostCalls(registry, meter), CulpritJudge(registry, meter, settings.culprit_retries)
+    director = Director(registry, settings, numbers, meter, judge, lost_calls)
+    busy_prompt, music = read_busy_prompt(settings.busy_wav), Music(read_hold_prompt(settings.hold_wav))
+    attaching = Attaching(
+        registry,
+        lambda: director.last_workers,
+        director.is_reachable,
+        notebook,
+        meter,
+        judge,
+        lost_calls,
+        Recordings(music, read_apology_prompt(settings.apology_wav)),
+        settings.lost_for_ms / 1000,
+    )
     line = Line(registry, settings, numbers, meter, quarantines.bars)
     holding = Holding(line, attaching, registry, notebook, meter, music, busy_prompt)
     streams = Streams(director, registry, notebook, meter, attaching, holding, busy_prompt)
@@ -161,6 +177,7 @@ def build(
         meter=meter,
         health=health,
         notebook=notebook,
+        lost_calls=lost_calls,
         hangups=hangups,
         local=local,
         director=director,

@@ -1,12 +1,18 @@
-"""Where a stream goes, for `/route` and for relayed ones: asks the registry what `routing` decides by. Reads only."""
+"""Where a stream goes, for `/route` and for relayed ones: asks the registry what `routing` decides by.
+
+A live call whose worker is gone is judged before it goes to another one.
+"""
 
 import asyncio
 from dataclasses import replace
 
+from gateway.judging import CulpritJudge, is_gone
+from gateway.losses import LostCalls
 from gateway.routing import (
     AnswerHere,
     Decision,
     Hold,
+    JudgeHere,
     Refused,
     Route,
     decide,
@@ -14,6 +20,7 @@ from gateway.routing import (
     is_for_gateway,
     past,
 )
+from shared.calls.culprit import Verdict
 from shared.calls.lost import may_be_lost
 from shared.calls.record import CallRecord, own_number
 from shared.calls.state import CallState
@@ -35,8 +42,18 @@ LOOK_S = 0.1
 class Director:
     """Verifies the token, and says what is to be done with its stream."""
 
-    def __init__(self, registry: Registry, settings: GatewaySettings, numbers: Numbers, meter: Meter) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        settings: GatewaySettings,
+        numbers: Numbers,
+        meter: Meter,
+        judge: CulpritJudge,
+        lost_calls: LostCalls,
+    ) -> None:
         self._registry = registry
+        self._judge = judge
+        self._lost_calls = lost_calls
         self._numbers = numbers
         self._settings = settings
         self._secrets = settings.token_keys
@@ -97,6 +114,10 @@ class Director:
             return Hold(record)
         return AnswerHere() if is_new and plan.overflow is Overflow.BUSY else None
 
+    async def refuse(self, token: StreamToken, why: str) -> None:
+        """The stream of this call is refused for want of a worker: unless one takes it yet, the fleet has lost it."""
+        await self._lost_calls.mark(token.call_id, why)
+
     async def _decide(self, token: StreamToken, failed_address: str) -> Decision:
         if is_for_gateway(token):
             return decide(token, None, [], self._registry.now_ms())
@@ -110,6 +131,14 @@ class Director:
         if record:
             attach_by_ms = record.attach_by_ms(token.attach_by_ms, self._settings.attach_by_ms)
             token = replace(token, attach_by_ms=attach_by_ms)
+        if record and is_gone(record, workers, failed_address, self._registry.now_ms()):
+            try:
+                judgement = await self._judge.judge_record(record)
+            except RegistryAway:
+                self._meter.count(REGISTRY_ERRORS)
+            else:
+                if judgement.verdict is not Verdict.PASSENGER:
+                    return JudgeHere(judgement)
         able = past(failed_address, reachable(workers, self._networks))
         return decide(token, record, able, self._registry.now_ms(), is_perhaps_lost=is_perhaps_lost)
 
@@ -146,5 +175,7 @@ def _label(decision: Decision) -> str:
             return "busy_message"
         case Hold():
             return "held"
+        case JudgeHere():
+            return str(decision.judgement.verdict)
         case Refused():
             return decision.why

@@ -5,17 +5,15 @@ bot. Whoever waits for too long hears the busy message.
 """
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator, Sequence
 from functools import partial
-from itertools import cycle
 
 from gateway.admission import end_refused
-from gateway.attaching import Attaching
-from gateway.busy import LEAD_S, speak, until_begun
-from gateway.ends import End, EndClosed, WorkerEnd, WorkerRefused
+from gateway.attaching import Attaching, Suspected
+from gateway.busy import speak
+from gateway.ends import End, WorkerEnd, WorkerRefused
 from gateway.leg import Leg, LegEnd, Side
 from gateway.line import Caller, Gone, Line
+from gateway.music import Music, clear
 from gateway.notebook import Notebook
 from gateway.prompt import Prompt
 from shared.calls.outcome import Reason
@@ -23,19 +21,11 @@ from shared.calls.record import CallRecord
 from shared.calls.timeline import TimelineEvent
 from shared.registry import Registry, RegistryAway
 from shared.sfvopi.closing import CloseCode, Refusal
-from shared.sfvopi.errors import MessageDropped
 from shared.sfvopi.formats import AudioFormat
-from shared.sfvopi.messages import ClearAudio, StreamStarted
-from shared.sfvopi.parse import parse_event
-from shared.sfvopi.render import render_command
 from shared.telemetry.catalogue import HOLD_SECONDS, REGISTRY_ERRORS
 from shared.telemetry.logs import get_logger
 from shared.telemetry.meter import Meter
 from shared.tokens import StreamToken
-
-LATE_S = 0.5  # music that is later than this goes on from where it is: nothing is sent in a burst
-CLEAR_DEADLINE_S = 1.0
-CLEAR_NUMBER = 1  # of the only `clearAudio` that is not the session's
 
 
 class Holding:
@@ -48,7 +38,7 @@ class Holding:
         registry: Registry,
         notebook: Notebook,
         meter: Meter,
-        music: Prompt,
+        music: Music,
         busy_prompt: Prompt,
     ) -> None:
         self._line = line
@@ -72,9 +62,12 @@ class Holding:
         format = caller.token.format
         try:
             with self._line.waiting(caller):
-                async with self._music_for(leg, carrier, format):
+                async with self._music.playing(leg, carrier, format):
                     found = await self._wait(leg, caller)
             match found:
+                case Suspected():
+                    result = "judged"
+                    return await self._attaching.attach_judged(leg, carrier, found.judgement)
                 case Gone():
                     result = "ended"
                     return _ended_elsewhere(found)
@@ -97,8 +90,8 @@ class Holding:
             self._notebook.figures(caller.call_id, **{HOLD_SECONDS.figure: round(held_s, 3)})
             self._log.info("held", call_id=caller.call_id, result=result, held_s=round(held_s, 1))
 
-    async def _wait(self, leg: Leg, caller: Caller) -> WorkerEnd | Gone | None:
-        """A stream to the worker whose slot is the caller's, why he waits no longer, or None: he waited in vain."""
+    async def _wait(self, leg: Leg, caller: Caller) -> WorkerEnd | Gone | Suspected | None:
+        """A stream to the worker whose slot is the caller's, or why he waits no longer; None: he waited in vain."""
         while (left_s := self._left_s(caller)) > 0:
             await asyncio.wait([caller.turn], timeout=min(left_s, self._line.beat_s))
             self._note_place(caller)
@@ -111,6 +104,8 @@ class Holding:
                 return turn
             try:
                 return await self._attaching.attach(leg, turn)
+            except Suspected as suspected:  # he has had his worker already
+                return suspected
             except WorkerRefused as refused:
                 if refused.status in (Refusal.FORBIDDEN, Refusal.UNKNOWN):
                     return Gone.ENDED
@@ -143,43 +138,6 @@ class Holding:
         await clear(leg, carrier, caller.token.format)
         await speak(carrier, self._busy_prompt.frames(caller.token.format), leg.has_begun)
         return LegEnd(Side.GATEWAY, CloseCode.NORMAL)
-
-    @contextlib.asynccontextmanager
-    async def _music_for(self, leg: Leg, carrier: End, format: AudioFormat) -> AsyncIterator[None]:
-        music = play_on(carrier, self._music.frames(format), self._music.frame_s, leg.has_begun)
-        playing = asyncio.create_task(music, name=f"hold:{leg.call_id}:music")
-        try:
-            yield
-        finally:
-            playing.cancel()
-            await asyncio.gather(playing, return_exceptions=True)
-
-
-async def play_on(carrier: End, frames: Sequence[str], frame_s: float, has_begun: asyncio.Event) -> None:
-    """Play the frames again and again, at the pace of their playing, once the carrier has begun."""
-    clock = asyncio.get_running_loop().time
-    await until_begun(has_begun)
-    next_at = clock() - LEAD_S
-    with contextlib.suppress(EndClosed):
-        for frame in cycle(frames):
-            late_s = clock() - next_at
-            if late_s < 0:
-                await asyncio.sleep(-late_s)
-            elif late_s > LEAD_S + LATE_S:
-                next_at = clock()
-            await carrier.send(frame)
-            next_at += frame_s
-
-
-async def clear(leg: Leg, carrier: End, format: AudioFormat) -> None:
-    """No music is left in the carrier's buffer."""
-    stream_id = ""
-    with contextlib.suppress(MessageDropped):
-        if leg.start is not None and isinstance(start := parse_event(leg.start, format), StreamStarted):
-            stream_id = start.stream_id
-    with contextlib.suppress(EndClosed, TimeoutError):
-        async with asyncio.timeout(CLEAR_DEADLINE_S):
-            await carrier.send(render_command(ClearAudio(stream_id, CLEAR_NUMBER)))
 
 
 def _ended_elsewhere(why: Gone) -> LegEnd:

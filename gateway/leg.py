@@ -6,8 +6,9 @@ that simple. The leg is over when either end is; what is in the lane still goes 
 the same code.
 
 A worker that dies ends no call: it is cut off, another one is attached, is shown the carrier's `start`, and the two
-go on. The carrier's frames are read all the while, so its lane outlives workers; a worker's own lane dies with it,
-and so nothing that an old one still says is heard behind a new one.
+go on. How often that may happen is not decided here: whoever attaches again looks at the call's whole past. The
+carrier's frames are read all the while, so its lane outlives workers; a worker's own lane dies with it, and so nothing
+that an old one still says is heard behind a new one.
 
 A leg may begin without a worker: its caller is held. Until there is one, only the carrier's `start` is kept.
 """
@@ -25,12 +26,12 @@ from shared.sfvopi.closing import CloseCode
 from shared.telemetry.catalogue import LEG_FRAMES_DROPPED
 from shared.telemetry.logs import get_logger
 from shared.telemetry.meter import Meter
+from shared.tokens import StreamToken
 
 T = TypeVar("T")
 
 FLUSH_DEADLINE_S = 1.0
-STEADY_S = 5.0  # a worker that lives for so long was none that this call kills
-MOST_LOST_IN_A_ROW = 3
+STEADY_S = 1.0  # a worker that keeps a stream for so long has taken it
 # how a worker ends that did not mean to end the call: going away, lost, failing, restarting
 WORKER_LOST = frozenset({CloseCode.GOING_AWAY, LOST, CloseCode.INTERNAL, CloseCode.RESTART})
 
@@ -58,25 +59,34 @@ class LegEnd:
 
 Attachment = Coroutine[Any, Any, WorkerEnd | LegEnd]
 """A stream to a worker, or how the leg shall end."""
-AttachAgain = Callable[["Leg", LegEnd], Attachment]
+AttachAgain = Callable[["Leg", End, LegEnd], Attachment]
+"""Of this leg, whose carrier is there, after its worker ended like this."""
 
 
 class Leg:
     """One relayed stream."""
 
-    def __init__(self, call_id: str, token: str, headers: Mapping[str, str], meter: Meter, bot: str = "") -> None:
-        self.call_id = call_id
-        self.bot = bot  # empty: not known
+    def __init__(self, token: StreamToken, text: str, headers: Mapping[str, str], meter: Meter) -> None:
+        """`text`: the token as it is signed."""
+        self.call_id = token.call_id
+        self.bot = token.bot  # empty: not known
+        self.format = token.format
         self.worker_id = ""  # where it is attached, or was last
-        self._token = token
+        self._token = text
         self._headers = headers
         self._meter = meter
         self.start: Frame | None = None  # the carrier's last
         self.has_begun = asyncio.Event()  # the carrier has sent something
         self._is_held = False
+        self._homeless_since: float | None = None  # when it was lost by a worker, if none has taken it since
         self._cut: asyncio.Future[LegEnd] = asyncio.get_running_loop().create_future()
         self._now = asyncio.get_running_loop().time
-        self._log = get_logger(__name__).bind(call_id=call_id)
+        self._log = get_logger(__name__).bind(call_id=self.call_id)
+
+    @property
+    def homeless_s(self) -> float:
+        """For how long the call has had no worker, or only such as dropped it at once."""
+        return 0.0 if self._homeless_since is None else self._now() - self._homeless_since
 
     async def attach(self, route: Route) -> WorkerEnd:
         """A stream to the worker. Raises `WorkerRefused`. The carrier is told only when this is settled."""
@@ -110,7 +120,6 @@ class Leg:
         ended = LegEnd(Side.GATEWAY, CloseCode.GOING_AWAY)
         try:
             last: Frame | None = None
-            lost_in_a_row = 0
             if worker is None and attach_first is not None:
                 found = await self._find(attach_first(), hearing)
                 if isinstance(found, LegEnd):
@@ -121,12 +130,13 @@ class Leg:
             while worker is not None:
                 attached_at = self._now()
                 ended = await self._relay(hearing, carrier, to_worker, worker, last)
-                lost_in_a_row = 1 if self._now() - attached_at >= STEADY_S else lost_in_a_row + 1
-                if not ended.is_worker_lost or lost_in_a_row > MOST_LOST_IN_A_ROW:
+                if not ended.is_worker_lost:
                     break
+                if self._homeless_since is None or self._now() - attached_at >= STEADY_S:
+                    self._homeless_since = self._now()
                 worker.abort()
                 to_worker.hold()
-                found = await self._find(attach_again(self, ended), hearing)
+                found = await self._find(attach_again(self, carrier, ended), hearing)
                 if isinstance(found, LegEnd):
                     ended = found
                     break

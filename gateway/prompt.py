@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import IO
 
 from gateway import hold_music
+from shared.recordings import APOLOGY
 from shared.settings import SettingsError
 from shared.sfvopi.formats import FRAME_MS, AudioFormat
 from shared.sfvopi.g711 import encode
@@ -51,6 +52,11 @@ def read_busy_prompt(path: Path | None) -> Prompt:
         with files("gateway").joinpath("prompts/busy.wav").open("rb") as ours:
             return Prompt(*_read(ours))
     return Prompt(*_read_given("SFVOPI_BUSY_WAV", path))
+
+
+def read_apology_prompt(path: Path | None) -> Prompt:
+    """For a call that is over by our fault: of `SFVOPI_APOLOGY_WAV`, or our own. Raises `SettingsError`."""
+    return Prompt(*_read_given("SFVOPI_APOLOGY_WAV", path or APOLOGY))
 
 
 def read_hold_prompt(path: Path | None) -> Prompt:

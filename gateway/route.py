@@ -1,16 +1,18 @@
-"""`GET /route`, nginx's question for every upgrade: where does this stream go? Reads only; may be asked twice.
+"""`GET /route`, nginx's question for every upgrade: where does this stream go? May be asked twice.
 
 The second time it comes with `X-Failed-Worker`, the address that has just not taken the stream. Where media is to be
 relayed, every stream goes to this gateway, whose leg asks again; so does that of a call which came through the line,
-wherever it is by now: it stays relayed to its end; and that of a new call which no worker may take, if its number's
-policy is to hold the caller or to say something.
+wherever it is by now: it stays relayed to its end; that of a call which may have killed its worker; and that of a new
+call which no worker may take, if its number's policy is to hold the caller or to say something.
+
+Moves nothing. That a stream was refused for want of a worker is all that it writes down.
 """
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from gateway.director import Director
-from gateway.routing import AnswerHere, Hold, Refused, Route, is_from_line
+from gateway.routing import AnswerHere, Hold, JudgeHere, Refused, Route, is_from_line
 from gateway.streams import RETRY_AFTER_S
 from shared.sfvopi.closing import Refusal
 
@@ -37,8 +39,10 @@ class RouteEndpoint:
             case Refused():
                 is_full = decision.status is Refusal.UNAVAILABLE
                 if not (is_full and token and await self._director.instead(token)):
+                    if is_full and token:
+                        await self._director.refuse(token, decision.why)
                     return _refused(decision)
-            case Route() | Hold() | AnswerHere():
+            case Route() | Hold() | AnswerHere() | JudgeHere():
                 pass
         return Response(status_code=204, headers={"X-Worker": self._own_address(request)})
 

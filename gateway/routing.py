@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gateway.admission import GATEWAY_ITSELF, IN_LINE
+from shared.calls.culprit import Judgement
 from shared.calls.record import CallRecord
 from shared.calls.state import CallState
 from shared.fleet.selector import best_worker
@@ -36,6 +37,13 @@ class Hold:
 
 
 @dataclass(frozen=True, slots=True)
+class JudgeHere:
+    """The stream goes to a gateway's own leg: its call may have killed its worker, or has killed two."""
+
+    judgement: Judgement
+
+
+@dataclass(frozen=True, slots=True)
 class Refused:
     """The stream is refused: with this status, for this reason (a value of `STREAM_REFUSALS`)."""
 
@@ -43,7 +51,7 @@ class Refused:
     why: str
 
 
-Decision = Route | AnswerHere | Hold | Refused
+Decision = Route | AnswerHere | Hold | JudgeHere | Refused
 
 
 def decide(

@@ -7,12 +7,13 @@ that refuses is heard before the carrier is told yes.
 import asyncio
 import contextlib
 from collections.abc import Iterator
+from functools import partial
 
 from starlette.responses import JSONResponse
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from gateway.admission import end_refused
-from gateway.attaching import Attaching
+from gateway.attaching import Attaching, Suspected
 from gateway.busy import say_busy
 from gateway.director import Director
 from gateway.ends import CarrierEnd, WorkerEnd, WorkerRefused, headers_to_pass
@@ -20,7 +21,8 @@ from gateway.holding import Holding
 from gateway.leg import Leg
 from gateway.notebook import Notebook
 from gateway.prompt import Prompt
-from gateway.routing import AnswerHere, Hold, Refused, Route
+from gateway.routing import AnswerHere, Hold, JudgeHere, Refused, Route
+from shared.calls.culprit import Judgement
 from shared.calls.outcome import Reason
 from shared.calls.record import HELD_DETAIL, CallRecord
 from shared.calls.state import CallEvent
@@ -103,6 +105,8 @@ class Streams:
                 await self._relay(websocket, token, text, decision)
             case Hold() if token:
                 await self._hold(websocket, token, text, decision)
+            case JudgeHere(judgement) if token:
+                await self._serve_judged(websocket, self._leg(websocket, token, text), judgement)
             case AnswerHere() if token:
                 await self._say_busy(websocket, token)
             case Refused():
@@ -111,6 +115,8 @@ class Streams:
                 if token:  # a stranger gets no line in the log: there may be any number of them
                     self._log.warning("stream refused", call_id=token.call_id, why=decision.why)
                     self._notebook.write(token.call_id, TimelineEvent.REFUSED_STREAM, why=decision.why)
+                    if decision.status is Refusal.UNAVAILABLE:
+                        await self._director.refuse(token, decision.why)
                 await deny(websocket, decision.status, decision.why)
 
     def _note_upgrade(self, websocket: WebSocket, call_id: str) -> None:
@@ -121,11 +127,17 @@ class Streams:
         self._notebook.write(call_id, TimelineEvent.UPGRADED, headers=names, call_uuid_header=header)
 
     async def _relay(self, websocket: WebSocket, token: StreamToken, text: str, route: Route) -> None:
-        leg = Leg(token.call_id, text, headers_to_pass(websocket.headers), self._meter, token.bot)
+        leg = self._leg(websocket, token, text)
         try:
             worker = await self._attaching.attach(leg, route)
+        except Suspected as suspected:
+            await self._serve_judged(websocket, leg, suspected.judgement)
+            return
         except WorkerRefused as refused:
-            if refused.status != Refusal.UNAVAILABLE or not await self._serve_here(websocket, token, text):
+            if refused.status != Refusal.UNAVAILABLE:
+                await deny(websocket, refused.status, "the worker did not take the stream")
+            elif not await self._serve_here(websocket, token, text):
+                await self._director.refuse(token, "no worker took the stream")
                 await deny(websocket, refused.status, "the worker did not take the stream")
             return
         self._notebook.write(token.call_id, TimelineEvent.ROUTED, worker_id=leg.worker_id, path="relayed")
@@ -165,19 +177,25 @@ class Streams:
         await leg.run(CarrierEnd(websocket), worker, self._attaching.attach_again)
 
     async def _hold(self, websocket: WebSocket, token: StreamToken, text: str, hold: Hold) -> None:
-        leg = Leg(token.call_id, text, headers_to_pass(websocket.headers), self._meter, token.bot)
-        try:
-            await websocket.accept()
-        except (WebSocketDisconnect, OSError, RuntimeError):
-            return  # the carrier left
-        with self._held(leg):
-            await self._holding.run(leg, CarrierEnd(websocket), token, hold.record)
+        leg = self._leg(websocket, token, text)
+        if await _accept(websocket):
+            with self._held(leg):
+                await self._holding.run(leg, CarrierEnd(websocket), token, hold.record)
+
+    async def _serve_judged(self, websocket: WebSocket, leg: Leg, judgement: Judgement) -> None:
+        """A call that may have killed its worker: another one when there is a place for it, or the apology."""
+        if await _accept(websocket):
+            carrier = CarrierEnd(websocket)
+            attach_first = partial(self._attaching.attach_judged, leg, carrier, judgement)
+            with self._held(leg):
+                await leg.run(carrier, None, self._attaching.attach_again, attach_first)
+
+    def _leg(self, websocket: WebSocket, token: StreamToken, text: str) -> Leg:
+        return Leg(token, text, headers_to_pass(websocket.headers), self._meter)
 
     async def _say_busy(self, websocket: WebSocket, token: StreamToken) -> None:
-        try:
-            await websocket.accept()
-        except (WebSocketDisconnect, OSError, RuntimeError):
-            return  # the carrier left: there is nobody to hear it
+        if not await _accept(websocket):
+            return
         carrier = CarrierEnd(websocket)
         self._busy.add(carrier)
         self.sample()
@@ -201,6 +219,15 @@ class Streams:
         finally:
             self._legs.discard(leg)
             self.sample()
+
+
+async def _accept(websocket: WebSocket) -> bool:
+    """False: the carrier has left, and there is nobody to hear anything."""
+    try:
+        await websocket.accept()
+    except (WebSocketDisconnect, OSError, RuntimeError):
+        return False
+    return True
 
 
 async def deny(websocket: WebSocket, status: int, why: str) -> None:

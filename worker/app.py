@@ -14,6 +14,7 @@ from shared.process.memory import EndedCalls
 from shared.process.own_address import address_of
 from shared.process.server import Server, listen_for, serve
 from shared.process.tasks import SideTasks, sample_loop_lag
+from shared.recordings import APOLOGY
 from shared.registry.contract import Registry, RegistryAway
 from shared.registry.settling import settling_ms
 from shared.settings import Numbers, SettingsError, WorkerSettings
@@ -41,7 +42,7 @@ from worker.pipeline.services.current import use_settings
 from worker.pipeline.turn import tell_waits
 from worker.pipeline.vad import take_spent_s
 from worker.prepared_bots import PreparedBots
-from worker.prompts import APOLOGY, Prompt
+from worker.prompts import Prompt
 from worker.provider_health import Patience
 from worker.resumption import CheckpointStore
 from worker.server import worker_app

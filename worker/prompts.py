@@ -4,8 +4,6 @@ import audioop
 import wave
 from pathlib import Path
 
-APOLOGY = Path(__file__).with_name("recordings") / "apology.wav"
-
 
 class Prompt:
     """One recording: 16-bit mono, any rate. Read once, when it is made. Raises `ValueError` for anything else."""

@@ -38,6 +38,7 @@ class Reason(StrEnum):
     PROVIDER_ERROR = "provider_error"  # speech or language provider down
     STUCK = "stuck"  # the pipeline would not end and was cut
     WORKER_LOST = "worker_lost"  # the worker died and nobody took over
+    POISONOUS = "poisonous"  # its bot killed one worker after the other
     SHUTDOWN = "shutdown"  # cut by a shutdown or a drain's deadline
 
 
@@ -62,6 +63,7 @@ RESULT_OF: dict[Reason, Result] = {
     Reason.PROVIDER_ERROR: Result.FAILED,
     Reason.STUCK: Result.FAILED,
     Reason.WORKER_LOST: Result.FAILED,
+    Reason.POISONOUS: Result.FAILED,
     Reason.SHUTDOWN: Result.FAILED,
 }
 

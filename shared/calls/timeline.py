@@ -16,6 +16,7 @@ class TimelineEvent(StrEnum):
     HELD = "held"  # place: the caller waits in line, at the gateway that says so
     ROUTED = "routed"  # worker_id, path (relayed | direct)
     REATTACHED = "reattached"  # worker_id, lost (worker_id), code of that stream's end, ms since then
+    JUDGED = "judged"  # verdict (suspect | convicted), outlived: the workers (worker_id) that died of this call
     UPGRADED = "upgraded"  # header names of the stream's upgrade, call_uuid_header (same | absent | different)
     ATTACHED = "attached"  # worker_id, epoch, how (attached)
     STREAM_STARTED = "stream_started"  # stream_id, repeated (bool)

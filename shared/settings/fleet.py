@@ -163,6 +163,12 @@ class FleetSettings(BaseSettings):
         validation_alias=env("SFVOPI_SAMPLE_RATE"),
         description="Hz. The trunk is 8000: more costs and gains nothing.",
     )
+    apology_wav: Path | None = Field(
+        None,
+        validation_alias=env("SFVOPI_APOLOGY_WAV"),
+        description="What a caller hears when the bot or a provider fails, from a worker, or from a gateway when the "
+        "call has killed its workers: a mono 16-bit WAV. Default: a short English message.",
+    )
     overflow: str = Field(
         "reject",
         validation_alias=env("SFVOPI_OVERFLOW"),

@@ -71,6 +71,14 @@ class GatewaySettings(FleetSettings):
         validation_alias=env("SFVOPI_HOLD_WAV"),
         description="What a caller hears who waits in line, again and again: a mono 16-bit WAV. Default: quiet music.",
     )
+    culprit_retries: int = Field(
+        1,
+        ge=0,
+        le=1,
+        validation_alias=env("SFVOPI_CULPRIT_RETRIES"),
+        description="Further attempts of a call whose bot has killed its worker process, before it ends with the "
+        "apology: 1, since a crash may be bad luck, or 0 where every crash costs more than one call is worth.",
+    )
     media_path: MediaPath = Field(
         MediaPath.DIRECT,
         validation_alias=env("SFVOPI_MEDIA_PATH"),

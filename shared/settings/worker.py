@@ -132,11 +132,6 @@ class WorkerSettings(FleetSettings):
         "a carrier may want shorter ones.",
     )
 
-    apology_wav: Path | None = Field(
-        None,
-        validation_alias=env("SFVOPI_APOLOGY_WAV"),
-        description="What a caller hears when the bot or a provider fails (16-bit mono); default: our own words.",
-    )
     resume: str = Field(
         "repeat",
         validation_alias=env("SFVOPI_RESUME"),

@@ -10,6 +10,7 @@ says of any process, under the names by which everybody knows them.
 from dataclasses import dataclass
 from typing import Literal
 
+from shared.calls.culprit import Verdict
 from shared.calls.outcome import Reason, Result
 from shared.sfvopi.errors import DropReason
 from shared.tokens import TokenFault
@@ -90,7 +91,21 @@ ROUTES = Metric(
     "counter",
     "sfvopi_routes_total",
     "Decisions where a stream goes.",
-    (("result", ("routed", "held", "busy_message", *STREAM_REFUSALS, "worker_away", "worker_refused")),),
+    (
+        (
+            "result",
+            (
+                "routed",
+                "held",
+                "busy_message",
+                Verdict.SUSPECT,
+                Verdict.CONVICTED,
+                *STREAM_REFUSALS,
+                "worker_away",
+                "worker_refused",
+            ),
+        ),
+    ),
 )
 TOKENS_REFUSED = Metric(
     "counter",
@@ -115,8 +130,8 @@ HOLD_SECONDS = Metric(
     "histogram",
     "sfvopi_hold_seconds",
     "Per caller held at this gateway: how long; until the bot, the busy message, the caller's leaving, the call's end "
-    "elsewhere (ended), or this gateway's going away (cut).",
-    (("result", ("attached", "busy_message", "left", "ended", "cut")),),
+    "elsewhere (ended), or this gateway's going away (cut). Judged: it was attached before, and its worker died.",
+    (("result", ("attached", "busy_message", "left", "ended", "judged", "cut")),),
     SECONDS_HELD,
     figure="hold_s",
 )
@@ -137,6 +152,12 @@ REATTACHMENTS = Metric(
     "sfvopi_reattachments_total",
     "Relayed calls whose worker was lost: attached to another one, or closed because there was none.",
     (("result", ("attached", "failed")),),
+)
+CULPRITS = Metric(
+    "counter",
+    "sfvopi_culprits_total",
+    "Verdicts on calls whose bot killed its worker: suspect (it gets one more, by itself) or convicted (it is ended).",
+    (("verdict", (Verdict.SUSPECT, Verdict.CONVICTED)),),
 )
 CHECKPOINTS = Metric(
     "counter",

@@ -16,7 +16,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from gateway.app import Gateway, build
 from shared.calls.state import CallEvent
-from shared.fleet.worker import WorkerRecord, WorkerState
+from shared.fleet.worker import WorkerRecord, WorkerState, seat_name
 from shared.process.server import Server, listen, serve
 from shared.registry import MemoryRegistry
 from shared.settings import GatewaySettings, SettingsError
@@ -61,6 +61,7 @@ class FakeWorker:
         self.streams: list[WorkerStream] = []
         self.refuse_with: int | None = None
         self.attaches = True
+        self.started_at_ms = 0  # a worker of this version says which start of it has a call; 0: of the version before
         self.bots: tuple[str, ...] | None = None
         self.server: Server | None = None
 
@@ -70,7 +71,8 @@ class FakeWorker:
 
     async def beat(self, capacity: int, state: WorkerState = WorkerState.SERVING, lease_ms: int = LEASE_MS) -> None:
         assert self.server is not None
-        record = WorkerRecord(self.worker_id, f"127.0.0.1:{self.server.port}", state, capacity, bots=self.bots)
+        address, start = f"127.0.0.1:{self.server.port}", self.started_at_ms
+        record = WorkerRecord(self.worker_id, address, state, capacity, started_at_ms=start, bots=self.bots)
         await self.registry.heartbeat(record, [], lease_ms)
 
     async def take(self, websocket: WebSocket) -> None:
@@ -81,7 +83,8 @@ class FakeWorker:
         token = verify_token(text, [SECRET], self.registry.now_ms())
         if self.attaches:
             await self.registry.occupy(token.call_id, self.worker_id, LEASE_MS)
-            await self.registry.move(token.call_id, CallEvent.ATTACH, {"worker_id": self.worker_id})
+            seat = {"seat": seat_name(self.worker_id, self.started_at_ms)} if self.started_at_ms else {}
+            await self.registry.move(token.call_id, CallEvent.ATTACH, {"worker_id": self.worker_id, **seat})
         await websocket.accept()
         stream = WorkerStream(text, dict(websocket.headers), websocket)
         stream.reads.set()
@@ -120,8 +123,10 @@ class House:
         capacity: int = 10,
         state: WorkerState = WorkerState.SERVING,
         bots: tuple[str, ...] | None = None,
+        started_at_ms: int = 0,
     ) -> FakeWorker:
         worker = FakeWorker(self.registry, worker_id)
+        worker.started_at_ms = started_at_ms
         worker.bots = bots
         await worker.start(capacity, state)
         self.workers.append(worker)

@@ -1,6 +1,7 @@
 """A call outlives its worker: the leg attaches to another one, and the carrier's socket knows nothing of it."""
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -119,10 +120,15 @@ async def test_two_of_three_workers_die_at_once_and_the_third_is_found(house: An
     await nothing_is_left(house)
 
 
-async def test_a_fleet_without_another_worker_closes_the_carrier_with_1011_in_the_end(
-    house: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+async def impatient(open_house: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A gateway that gives a call up after half a second without a worker."""
     monkeypatch.setattr("gateway.attaching.DEADLINE_S", 0.5)
+    return await open_house(reconnect_window_s=0, heartbeat_s=0.3, lease_s=1.2)
+
+
+async def test_a_fleet_without_another_worker_closes_the_carrier_with_1011_in_the_end(impatient: Any) -> None:
+    house = impatient
     worker = await house.start_worker()
     async with house.connect((await house.answer("c-1")).url) as carrier:
         await kill(worker)
@@ -131,14 +137,32 @@ async def test_a_fleet_without_another_worker_closes_the_carrier_with_1011_in_th
     await nothing_is_left(house)
 
 
-async def test_a_call_that_every_worker_drops_at_once_is_given_up(house: Any) -> None:
+async def test_a_call_goes_on_however_often_its_workers_are_lost(house: Any) -> None:
+    """Once four in a row ended it, whoever killed them."""
     workers = await two_workers(house)
     async with house.connect((await house.answer("c-1")).url) as carrier:
-        for n in range(1, 5):
+        for n in range(1, 9):
             await house.until(lambda n=n: sum(len(worker.streams) for worker in workers) == n)
             for worker in workers:
                 lose_connections(worker)
-        assert await closed_with(carrier) == 1011
+        await house.until(lambda: sum(len(worker.streams) for worker in workers) == 9)
+        last = max(workers, key=lambda worker: len(worker.streams))
+        await last.streams[-1].send("still here")
+        assert await carrier.recv() == "still here"
+    await nothing_is_left(house)
+
+
+async def test_a_call_that_every_worker_drops_at_once_is_asked_for_at_a_calm_pace_and_given_up(impatient: Any) -> None:
+    house = impatient
+    workers = await two_workers(house)
+    async with house.connect((await house.answer("c-1")).url) as carrier:
+        closing = asyncio.create_task(closed_with(carrier))
+        while not closing.done():
+            for worker in workers:
+                lose_connections(worker)
+            await asyncio.sleep(0.01)
+        assert closing.result() == 1011
+    assert 3 <= sum(len(worker.streams) for worker in workers) <= 12
     await nothing_is_left(house)
 
 
