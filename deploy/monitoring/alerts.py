@@ -16,6 +16,7 @@ from shared.telemetry.catalogue import (
     CALLS_DRIFT,
     CAPACITY,
     CERTIFICATE_EXPIRES_SECONDS,
+    CULPRITS,
     DRAIN_DEADLINE_SECONDS,
     DRAINING_SECONDS,
     FRAME_LATENESS_SECONDS,
@@ -139,6 +140,7 @@ def _continuity(clock: Clock) -> list[Alert]:
     draining, deadline = series(DRAINING_SECONDS), series(DRAIN_DEADLINE_SECONDS)
     afresh = total(increase(SESSIONS_RESUMED, clock(15 * MINUTE), result="afresh"))
     failed = total(increase(REATTACHMENTS, clock(15 * MINUTE), result="failed"))
+    convicted = total(increase(CULPRITS, clock(15 * MINUTE), verdict="convicted"))
     worker = {"component": "worker"}
     floor = f"min_over_time({series(PROCESS_MEMORY_BYTES, **worker)}[{clock(HOUR)}])"
     before = f"min_over_time({series(PROCESS_MEMORY_BYTES, **worker)}[{clock(HOUR)}] offset {clock(6 * HOUR)})"
@@ -164,6 +166,13 @@ def _continuity(clock: Clock) -> list[Alert]:
             0,
             "critical",
             "Calls of {{ $labels.bot }} killed their workers; its new ones are turned away.",
+        ),
+        Alert(
+            "PoisonousCall",
+            f"({convicted} or vector(0)) > 0",
+            0,
+            "warning",
+            "{{ $value | humanize }} calls killed one worker after the other and were ended.",
         ),
         Alert(
             "DrainStuck",

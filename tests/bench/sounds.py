@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-from worker.prompts import APOLOGY
+from shared.recordings import APOLOGY
 
 RATE = 8000
 

@@ -286,6 +286,7 @@ FLEETS = st.dictionaries(
 def twins(redis_url: str) -> Iterator[tuple[asyncio.Runner, list[Registry], Clock]]:
     clock = Clock()
     with asyncio.Runner() as runner:
+        runner.run(empty(redis_url))
         redis = RedisRegistry.connect(redis_url, clock=clock, command_timeout_s=10, connect_timeout_s=10)
         yield runner, [MemoryRegistry(clock=clock), redis], clock
         runner.run(redis.close())

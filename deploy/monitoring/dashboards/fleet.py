@@ -10,6 +10,7 @@ from shared.telemetry.catalogue import (
     CALLS_BY_SOURCE,
     CALLS_DRIFT,
     CAPACITY,
+    CULPRITS,
     DRAIN_ETA_SECONDS,
     DRAINING_SECONDS,
     HELD_CALLS,
@@ -121,10 +122,12 @@ FLEET = Board(
                 ),
                 Panel(
                     "Calls that changed their worker",
-                    "With their conversation (resumed) or without (afresh); streams that no worker took (failed).",
+                    "With their conversation (resumed) or without (afresh); streams that no worker took (failed). "
+                    "Those that killed one: seated once more (suspect) or ended (convicted).",
                     (
                         Query(a_minute(SESSIONS_RESUMED, "result"), "{{result}}"),
                         Query(a_minute(REATTACHMENTS, result="failed"), "failed"),
+                        Query(a_minute(CULPRITS, "verdict"), "{{verdict}}"),
                     ),
                     is_still=True,
                 ),

@@ -7,6 +7,7 @@ from redis.asyncio import Redis
 
 from shared.calls.outcome import RESULT_OF, Reason
 from shared.calls.state import MOVES, CallEvent, CallState
+from shared.fleet.death import DeathCause, DeathNote
 from shared.fleet.worker import Order, WorkerRecord, WorkerState
 from shared.registry import RedisRegistry
 from shared.registry.contract import Exposed, TimelineEntry
@@ -62,6 +63,9 @@ async def found(redis_url: str) -> dict[str, tuple[str, int]]:
     await registry.join_line("c3", 1, 5000)
     for call_id in ("c4", "c5", "c6"):
         await registry.convict(call_id, "my_bots.sales:bot", "")
+    await registry.record_death(DeathNote("w1", 7, 1, DeathCause.CRASHED))
+    await registry.reserve("c7", 5000, is_live=True, is_suspect=True)
+    await registry.release("c7")
     await registry.close()
     async with Redis.from_url(redis_url, decode_responses=True) as redis:
         return {key: (await redis.type(key), await redis.ttl(key)) async for key in redis.scan_iter()}
@@ -70,7 +74,7 @@ async def found(redis_url: str) -> dict[str, tuple[str, int]]:
 async def test_redis_holds_the_keys_that_are_told_and_no_others(found: dict[str, tuple[str, int]]) -> None:
     told = {}
     for key, kind, _, lives in table(DOCUMENT, "What Redis holds"):
-        name = key.strip("`").replace("<worker_id>", "w1").replace("<number>", "+91")
+        name = key.strip("`").replace("<worker_id>", "w1").replace("<number>", "+91").replace("<started_at_ms>", "7")
         count, unit, *_ = lives.split()
         seconds = float(count) * {"d": 86400, "h": 3600, "min": 60}[unit.rstrip(",;")]
         calls = ("c1",) if lives.endswith("until the call's end") else ("c1", "c2")  # c2 has ended

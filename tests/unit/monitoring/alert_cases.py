@@ -117,6 +117,13 @@ CASES = [
         "1 calls lost their conversation or their worker.",
     ),
     Case(
+        "PoisonousCall",
+        {f'sfvopi_culprits_total{{verdict="convicted",{GATEWAY}}}': "0x4 1x16"},
+        "4m",
+        "16m",
+        "1 calls killed one worker after the other and were ended.",
+    ),
+    Case(
         "DrainStuck",
         {
             f"sfvopi_draining_seconds{{{WORKER}}}": "0+60x80",
