@@ -18,7 +18,8 @@ from shared.telemetry.logs import get_logger
 from shared.telemetry.meter import Meter
 from worker.checkpoint import Checkpoint, Unreadable, decode, encode
 
-LOAD_DEADLINE_S = 0.5  # a caller waits meanwhile
+LOAD_DEADLINE_S = 2.0  # a caller waits meanwhile: silence is forgiven, a bot that has forgotten everything is not
+LOAD_AGAIN_S = 0.1
 COALESCE_S = 0.1  # what changes within it is saved once
 RETRY_S = 1.0
 SEALED = "sealed:"  # what follows is encrypted
@@ -65,13 +66,21 @@ class CheckpointStore:
         """What was kept last. Raises `Unreadable` with the reason why there is nothing to go on with."""
         try:
             async with asyncio.timeout(LOAD_DEADLINE_S):
-                text = await self._registry.load_checkpoint(call_id)
-        except (RegistryAway, TimeoutError):
-            self._meter.count(REGISTRY_ERRORS)
+                text = await self._ask_until_answered(call_id)
+        except TimeoutError:
             raise Unreadable("registry_away") from None
         if text is None:
             raise Unreadable("no_checkpoint")
         return decode(self._opened(text))
+
+    async def _ask_until_answered(self, call_id: str) -> str | None:
+        """A worker that takes over a dead one's calls, all at once, may be too busy to hear an answer in time."""
+        while True:
+            try:
+                return await self._registry.load_checkpoint(call_id)
+            except RegistryAway:
+                self._meter.count(REGISTRY_ERRORS)
+                await asyncio.sleep(LOAD_AGAIN_S)
 
     def _sealed(self, text: str) -> str:
         return SEALED + self._seal.encrypt(text.encode()).decode() if self._seal else text
