@@ -148,10 +148,10 @@ class Caller:
 
     @property
     def verdict(self) -> Verdict:
+        if self.manner.is_poisonous and not self.why_dropped:
+            return Verdict.CONVICTED
         if self.is_refused:
             return Verdict.REFUSED
-        if self.manner.is_poisonous:
-            return Verdict.CONVICTED if not self.why_dropped else Verdict.DROPPED
         return Verdict.DROPPED if self.why_dropped else Verdict.COMPLETED
 
     @property
@@ -181,7 +181,7 @@ class Caller:
             return f"ended by the {report.ended_by}"
         others = {voice: seconds for voice, seconds in self.voices.items() if voice >= 0 and voice != self.number}
         strangers = [voice for voice, seconds in others.items() if seconds > 0.15]
-        return f"heard another caller's voice ({strangers[0]})" if strangers else ""
+        return f"heard voices of others beside that of caller {self.number}: {others}" if strangers else ""
 
     @property
     def is_resumed(self) -> bool | None:

@@ -36,5 +36,7 @@ _POISON = {"SFVOPI_LAG_LIMIT_MS": "0", "SFVOPI_MEMORY_LIMIT_MB": "700"}
 PLAIN = FleetShape()
 SENTINEL = FleetShape(name="sentinel", has_sentinel=True)
 POISONED = FleetShape(name="poisoned", workers=3, calls_per_worker=24, bots=SORTS, settings=_POISON)
+# two culprits may kill four workers before the first of them has come again
+POISONED_WIDE = FleetShape(name="poisoned-wide", workers=5, calls_per_worker=24, bots=SORTS, settings=_POISON)
 POISONED_ALONE = FleetShape(name="poisoned-alone", workers=1, calls_per_worker=24, bots=SORTS, settings=_POISON)
-SHAPES = (PLAIN, SENTINEL, POISONED, POISONED_ALONE)
+SHAPES = (PLAIN, SENTINEL, POISONED, POISONED_WIDE, POISONED_ALONE)

@@ -10,7 +10,7 @@ from contextlib import suppress
 from tests.chaos.caller import Caller, Knowledge, Manner, Verdict
 from tests.chaos.scenes.gateways import COMES_BACK, patient
 from tests.chaos.scenes.scene import Scale, Scene
-from tests.chaos.shapes import POISONED, POISONED_ALONE, number_of
+from tests.chaos.shapes import POISONED, POISONED_ALONE, POISONED_WIDE, number_of
 from tests.chaos.stage import Stage
 
 HEALTHY = 20
@@ -19,13 +19,12 @@ JUDGED_WITHIN_S = 45.0  # a loop that stands still is seen after 3 s, and that t
 DEATHS_ALLOWED = 2  # of one poisonous call
 KILLS = 8
 IN_TURN = (("crashes",), ("leaves",), ("sleeps",), ("spins",), ("eats",))
-BY_TWOS = (("crashes", "leaves"), ("sleeps", "spins"), ("eats",))
 MIXED = (("crashes", "spins"), ("sleeps", "sleeps"), ("leaves", "eats"))
 
 
 async def each_sort(stage: Stage, scale: Scale) -> None:
-    """In turn; in a quick run by twos, for want of time."""
-    await play(stage, scale, BY_TWOS if scale.is_quick else IN_TURN)
+    """One after another."""
+    await play(stage, scale, IN_TURN)
 
 
 async def two_at_once(stage: Stage, scale: Scale) -> None:
@@ -46,9 +45,9 @@ async def play(stage: Stage, scale: Scale, batches: Collection[Collection[str]],
     """Healthy calls, and one batch of poisonous ones after another: those of a batch come at the same time."""
     async with stage.fleet.kept_up(stage.say), stage.calls(scale.calls, patient(), over_s=OVER_S) as healthy:
         for batch in batches:
+            workers = stage.fleet.shape.workers
+            await stage.fleet.until_serving(min(workers, len(batch) + 1) if scale.is_quick else workers)
             await poison(stage, batch)
-            if not scale.is_quick:
-                await stage.fleet.until_whole()
         await stage.settle(2)
     await expect_resumed(stage, healthy)
     refused = [caller.call_id for caller in healthy if caller.verdict is Verdict.REFUSED]
@@ -124,7 +123,7 @@ SCENES = [
         what="two such calls at the same time, of two sorts and of one",
         play=two_at_once,
         calls=HEALTHY,
-        shape=POISONED,
+        shape=POISONED_WIDE,
         quick_paths=(),
     ),
     Scene(
