@@ -24,6 +24,7 @@ from gateway.losses import LostCalls
 from gateway.music import Music, clear
 from gateway.notebook import Notebook
 from gateway.prompt import Prompt
+from gateway.quarantine import convict
 from gateway.routing import Route
 from shared.calls.culprit import Judgement, Verdict
 from shared.calls.outcome import Reason
@@ -141,6 +142,7 @@ class Attaching:
                 result, reason = ended.record.result, Reason.POISONOUS
                 self._meter.count(CALLS, result=result, reason=reason)
                 self._notebook.write(leg.call_id, TimelineEvent.ENDED, reason=str(reason), result=str(result))
+            await convict(self._registry, leg.call_id, leg.bot, judgement.outlived)
         except RegistryAway:
             self._meter.count(REGISTRY_ERRORS)
         await clear(leg, carrier, leg.format)

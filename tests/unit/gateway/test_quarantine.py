@@ -8,9 +8,12 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
+from gateway.quarantine import convict
 from shared.calls.state import CallEvent, CallState
 from shared.fleet.worker import WorkerRecord, WorkerState
+from shared.registry import MemoryRegistry
 from tests.unit.gateway.conftest import LEASE_MS
+from tests.unit.gateway.test_culprits import START, Caller, die, seated
 from tests.unit.gateway.test_overflow import ELSEWHERE, is_busy_message
 
 BAD, GOOD = "my_bots.sales:bot", "my_bots.front_desk:bot"
@@ -192,3 +195,50 @@ async def test_a_bot_that_only_another_gateway_names_is_counted_as_other(make_ho
     await house.registry.release_bot("else:bot")
     await house.gateway.beat()
     assert house.metric("sfvopi_bot_quarantined", bot="other") == 0
+
+
+# -- how it comes to that
+
+
+@pytest.mark.parametrize(
+    ("outlived", "build"),
+    [
+        (("w1", "w2"), "2"),  # the one of the last worker that died
+        (("w2", "gone"), "2"),  # the last of those that are known
+        (("gone",), "2"),  # the one that most have
+        ((), "2"),
+    ],
+)
+async def test_a_call_counts_against_the_build_that_killed_its_workers(outlived: tuple[str, ...], build: str) -> None:
+    registry = MemoryRegistry()
+    for worker_id, its in (("w1", "1"), ("w2", "2"), ("w3", "2"), ("w4", "")):
+        record = WorkerRecord(worker_id, "127.0.0.1:1", WorkerState.SERVING, 5, builds={BAD: its} if its else {})
+        await registry.heartbeat(record, [], LEASE_MS)
+    for n in range(3):
+        await convict(registry, f"c-{n}", BAD, outlived)
+    (quarantine,) = await registry.quarantined()
+    assert (quarantine.bot, quarantine.builds) == (BAD, (build,))
+
+
+async def test_a_bot_of_which_nobody_knows_a_build_is_quarantined_all_the_same() -> None:
+    registry = MemoryRegistry()
+    for n in range(3):
+        await convict(registry, f"c-{n}", BAD, ("w1",))
+    (quarantine,) = await registry.quarantined()
+    assert quarantine.builds == ("",)
+
+
+async def test_three_calls_that_killed_their_workers_quarantine_their_bot(open_house: Any) -> None:
+    house = await open_house(default_bot=BAD, culprit_retries=0, heartbeat_s=0.1)
+    for n in range(4):
+        await house.start_worker(f"w{n}", started_at_ms=n + 1)
+    for n in range(3):
+        async with house.connect((await house.answer(f"c-{n}")).url) as carrier:
+            await carrier.send(START)
+            await die(house, await seated(house, f"c-{n}"), call_id=f"c-{n}")
+            assert await Caller(carrier).closed_with() == 1000
+        assert len(await house.registry.quarantined()) == (n == 2)
+    (quarantine,) = await house.registry.quarantined()
+    assert quarantine.calls == ("c-0", "c-1", "c-2")
+    assert house.metric("sfvopi_calls_total", result="failed", reason="poisonous") == 3
+    assert (await ask(house, "c-3")).status_code == 503
