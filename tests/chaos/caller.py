@@ -180,7 +180,8 @@ class Caller:
         if report.ended_by != ("bot" if self.manner.ends == "goodbye" else "caller"):
             return f"ended by the {report.ended_by}"
         others = {voice: seconds for voice, seconds in self.voices.items() if voice >= 0 and voice != self.number}
-        strangers = [voice for voice, seconds in others.items() if seconds > 0.15]
+        # a tone that is cut by each of many deaths sounds a little like its neighbours; an answer is half a second long
+        strangers = [v for v, seconds in others.items() if seconds > (0.35 if abs(v - self.number) == 1 else 0.15)]
         return f"heard voices of others beside that of caller {self.number}: {others}" if strangers else ""
 
     @property

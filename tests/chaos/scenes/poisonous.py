@@ -90,7 +90,8 @@ async def killed_from_outside(stage: Stage, scale: Scale) -> None:
             await stage.fleet.until_serving(2)
         await stage.settle(2)
     await expect_resumed(stage, callers)
-    reasons = Counter(record["reason"] for record in (await stage.fleet.calls()).values())
+    records = await stage.fleet.calls()
+    reasons = Counter(records[caller.call_id]["reason"] for caller in callers if caller.call_id in records)
     stage.expect(not reasons["poisonous"], f"{reasons['poisonous']} calls were convicted of kills from outside")
 
 
