@@ -34,10 +34,11 @@ NOT_A_WEBSOCKET = (
     "runner_args.websocket is a call's stream here, which Pipecat's own transport cannot take: in place of "
     "FastAPIWebsocketTransport(…) and its serializer, write SFVoPITransport.for_call(runner_args)"
 )
-_LOOKED_UP = {"headers", "query_params", "url", "client", "scope"}  # of a WebSocket; a bot may do without
+# of a WebSocket; a bot may do without
+_LOOKED_UP = {"headers", "query_params", "url", "client", "scope", "client_state", "application_state"}
 _USED = {
     *("receive", "receive_text", "receive_bytes", "receive_json", "iter_text", "iter_bytes", "iter_json"),
-    *("send_text", "send_bytes", "send_json", "accept", "client_state", "application_state"),
+    *("send_text", "send_bytes", "send_json", "accept"),
 }
 MAX_WAITING = 250  # events that a busy pipeline may leave unread: five seconds of audio
 

@@ -84,6 +84,10 @@ class App:
         assert data is not None
         await self.connection.send(data)
 
+    async def press(self, key: str) -> None:
+        """A key, as RTVI's clients send it."""
+        await self.send({"label": "rtvi-ai", "type": "dtmf", "id": key, "data": {"buttons": [key]}})
+
     async def hang_up(self) -> None:
         for task in self._tasks:
             task.cancel()

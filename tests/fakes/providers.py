@@ -17,7 +17,7 @@ from typing import Self
 
 from aiohttp import web
 
-from tests.fakes import cartesia, deepgram, elevenlabs, openai
+from tests.fakes import cartesia, deepgram, elevenlabs, openai, openai_realtime
 from tests.fakes.faults import Behaviour, Fault
 from tests.fakes.tones import SECONDS_PER_WORD
 from worker.pipeline.offline.rules import Rules
@@ -57,6 +57,7 @@ class FakeProviders:
             "DEEPGRAM_API_KEY": "fake-deepgram-key",
             "OPENAI_BASE_URL": f"http://{self.host}:{self.port}/v1",
             "OPENAI_API_KEY": "fake-openai-key",
+            "OPENAI_REALTIME_URL": f"ws://{self.host}:{self.port}/v1/realtime",
             "CARTESIA_URL": f"ws://{self.host}:{self.port}/tts/websocket",
             "CARTESIA_API_KEY": "fake-cartesia-key",
             "ELEVENLABS_URL": f"ws://{self.host}:{self.port}",
@@ -78,6 +79,7 @@ class FakeProviders:
             [
                 web.get("/v1/listen", _with(deepgram.listen, self.deepgram)),
                 web.post("/v1/chat/completions", _with(openai.complete, self.openai)),
+                web.get("/v1/realtime", _with(openai_realtime.converse, self.openai)),
                 web.post("/v1/audio/speech", _with(openai.speak, self.openai)),
                 web.post("/v1/audio/transcriptions", _with(openai.transcribe, self.openai)),
                 web.get("/tts/websocket", _with(cartesia.synthesise, self.cartesia)),

@@ -14,6 +14,11 @@
     answer = "What is your name, please?"
 
     [[rule]]
+    prompt = "You are support"                  # in what the bot told the model at any time; beside the others
+    says = "refund"
+    answer = "You get your money back."
+
+    [[rule]]
     answer = "Could you say that again?"        # in every other case
 
 The first rule that fits is followed. One that calls a tool fits only while the bot offers that tool.
@@ -26,7 +31,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-_FIELDS = {"says", "after", "told", "answer", "tool", "arguments"}
+_TOLD_BY = ("system", "developer")
+_FIELDS = {"says", "after", "told", "prompt", "answer", "tool", "arguments"}
 
 
 class RulesError(Exception):
@@ -35,12 +41,13 @@ class RulesError(Exception):
 
 @dataclass(frozen=True)
 class Turn:
-    """What a model is asked now: exactly one of the three is set, and nothing of them at the very beginning."""
+    """What a model is asked now: one of `says`, `told` and `after` is set, and none at the very beginning."""
 
     says: str = ""  # the caller
     told: str = ""  # by an instruction
     after: str = ""  # the tool whose result came
     result: Mapping[str, Any] = field(default_factory=dict)
+    prompt: str = ""  # all instructions so far
 
 
 @dataclass(frozen=True)
@@ -59,11 +66,14 @@ class Rule:
     says: re.Pattern[str] | None = None
     told: re.Pattern[str] | None = None
     after: str = ""
+    prompt: re.Pattern[str] | None = None
     action: Action = field(default_factory=Action)
 
     def fits(self, turn: Turn, tools: Collection[str]) -> Mapping[str, Any] | None:
         """What can be quoted in its answer, if it fits."""
         if self.action.tool and self.action.tool not in tools:
+            return None
+        if self.prompt is not None and not self.prompt.search(turn.prompt):
             return None
         if self.after:
             return {**turn.result} if self.after == turn.after else None
@@ -120,11 +130,12 @@ def _rule(number: int, fields: Any) -> Rule:
     arguments = fields.get("arguments", {})
     if not isinstance(arguments, dict) or (arguments and "tool" not in fields):
         raise RulesError(f"{where}: arguments are a table, and belong to a tool")
-    for name in ("says", "told", "after", "answer", "tool"):
+    for name in ("says", "told", "after", "prompt", "answer", "tool"):
         if not isinstance(fields.get(name, ""), str):
             raise RulesError(f"{where}: {name} is a text")
     action = Action(fields.get("answer", ""), fields.get("tool", ""), arguments)
-    return Rule(_pattern(where, fields, "says"), _pattern(where, fields, "told"), fields.get("after", ""), action)
+    says, told, prompt = (_pattern(where, fields, name) for name in ("says", "told", "prompt"))
+    return Rule(says, told, fields.get("after", ""), prompt, action)
 
 
 def _pattern(where: str, fields: Mapping[str, str], name: str) -> re.Pattern[str] | None:
@@ -149,17 +160,20 @@ def _fill(text: str, quoted: Mapping[str, Any]) -> str:
     return re.sub(r"\{(\w+)\}", lambda found: str(quoted.get(found[1], "")), text)
 
 
-def turn_of(messages: Sequence[Any]) -> Turn:
-    """What the last of these messages, in OpenAI's shape, asks for."""
-    last: dict[str, Any] = next((message for message in reversed(messages) if isinstance(message, dict)), {})
+def turn_of(messages: Sequence[Any], instruction: str = "") -> Turn:
+    """What the last of these messages, in OpenAI's shape, asks for. `instruction` stands before them all."""
+    said: list[dict[str, Any]] = [message for message in messages if isinstance(message, dict)]
+    prompt = " ".join([instruction, *(text_of(message) for message in said if message.get("role") in _TOLD_BY)])
+    last = said[-1] if said else {}
     match last.get("role"):
         case "user":
-            return Turn(says=text_of(last))
-        case "system" | "developer":
-            return Turn(told=text_of(last))
+            return Turn(says=text_of(last), prompt=prompt)
+        case role if role in _TOLD_BY:
+            return Turn(told=text_of(last), prompt=prompt)
         case "tool":
-            return Turn(after=_called(messages, last.get("tool_call_id")), result=_result(text_of(last)))
-    return Turn()
+            after = _called(said, last.get("tool_call_id"))
+            return Turn(after=after, result=_result(text_of(last)), prompt=prompt)
+    return Turn(prompt=prompt)
 
 
 def text_of(message: Mapping[str, Any]) -> str:
@@ -168,8 +182,8 @@ def text_of(message: Mapping[str, Any]) -> str:
     return content if isinstance(content, str) else " ".join(part.get("text", "") for part in content)
 
 
-def _called(messages: Sequence[Any], call_id: Any) -> str:
-    calls = [call for message in messages if isinstance(message, dict) for call in message.get("tool_calls") or []]
+def _called(messages: Sequence[Mapping[str, Any]], call_id: Any) -> str:
+    calls = [call for message in messages for call in message.get("tool_calls") or []]
     return next((str(call["function"]["name"]) for call in reversed(calls) if call.get("id") == call_id), "")
 
 

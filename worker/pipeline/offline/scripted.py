@@ -93,7 +93,9 @@ class ScriptedLLMService(LLMService[Any]):
     def _act(self, context: LLMContext) -> Action:
         if self._rules is not None:
             tools = tools_of(context) | {name for name in self._functions if name}
-            return self._rules.act(turn_of(context.get_messages()), tools) or Action(AGAIN)
+            return self._rules.act(
+                turn_of(context.get_messages(), self._settings.system_instruction or ""), tools
+            ) or Action(AGAIN)
         reply = reply_to(conversation_of(context))
         if reply.ends_call and self.has_function(END_CALL):
             return Action(tool=END_CALL, arguments={"farewell": reply.text})

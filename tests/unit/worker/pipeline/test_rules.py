@@ -76,12 +76,20 @@ def test_a_rule_without_a_condition_fits_what_no_other_did_but_calls_no_tool_ove
     assert rules.act(Turn(), ()) == Action("Well.")
 
 
+def test_a_rule_may_look_at_what_the_bot_told_the_model_before() -> None:
+    rules = Rules.parse('[[rule]]\nprompt = "you are support"\nsays = "refund"\nanswer = "Yes."\n')
+    said = [{"role": "user", "content": "a refund"}]
+    assert rules.act(turn_of(said), ()) is None
+    assert rules.act(turn_of(said, "You are support."), ()) == Action("Yes.")
+    assert rules.act(turn_of([{"role": "system", "content": "You are support."}, *said]), ()) == Action("Yes.")
+
+
 @pytest.mark.parametrize(
     ("messages", "turn"),
     [
         ([], Turn()),
         ([{"role": "user", "content": [{"type": "text", "text": "hi"}]}], Turn(says="hi")),
-        ([{"role": "user", "content": "hi"}, {"role": "developer", "content": "do"}], Turn(told="do")),
+        ([{"role": "user", "content": "hi"}, {"role": "developer", "content": "do"}], Turn(told="do", prompt=" do")),
         ([{"role": "assistant", "content": "yes"}], Turn()),
         (
             [

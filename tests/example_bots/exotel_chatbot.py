@@ -1,0 +1,7 @@
+"""The chatbot for Exotel's calls."""
+
+from tests.example_bots.chatbot import answer
+
+
+async def bot(runner_args):
+    await answer(runner_args, "exotel")
