@@ -28,6 +28,7 @@ from gateway.quarantine import KnownQuarantines
 from gateway.route import RouteEndpoint
 from gateway.streams import Streams
 from gateway.webhooks import Webhooks
+from gateway.worker_check import WorkerCheck
 from shared.process.clock import sync_clock
 from shared.process.main import process_id
 from shared.process.tasks import SideTasks, sample_loop_lag
@@ -143,12 +144,13 @@ def build(
     meter, health = Meter("gateway", numbers.groups_of_bots), Health()
     meter.set(DRAIN_DEADLINE_SECONDS, settings.drain_deadline_s)
     notebook = Notebook(registry, source, meter)
-    hangups = Hangups(registry, notebook, meter)
     local = LocalAdmission(registry, notebook)
     quarantines = KnownQuarantines(numbers, meter)
     admission = Admission(registry, settings, numbers, meter, local, quarantines.bars)
+    worker_check = WorkerCheck(registry, lambda: director.last_workers, lambda address: director.is_reachable(address))
+    hangups = Hangups(registry, notebook, meter, worker_check)
     lost_calls, judge = LostCalls(registry, meter), CulpritJudge(registry, meter, settings.culprit_retries)
-    director = Director(registry, settings, numbers, meter, judge, lost_calls)
+    director = Director(registry, settings, numbers, meter, judge)
     busy_prompt, music = read_busy_prompt(settings.busy_wav), Music(read_hold_prompt(settings.hold_wav))
     attaching = Attaching(
         registry,
@@ -157,19 +159,18 @@ def build(
         notebook,
         meter,
         judge,
-        lost_calls,
         Recordings(music, read_apology_prompt(settings.apology_wav)),
         settings.lost_for_ms / 1000,
     )
     line = Line(registry, settings, numbers, meter, quarantines.bars)
     holding = Holding(line, attaching, registry, notebook, meter, music, busy_prompt)
-    streams = Streams(director, registry, notebook, meter, attaching, holding, busy_prompt)
+    streams = Streams(director, registry, notebook, meter, attaching, holding, busy_prompt, lost_calls)
     webhooks = Webhooks(admission, hangups, registry, notebook, meter, tracer, settings.webhook_keys)
     api = Api(registry, meter, settings.api_token.get_secret_value(), source)
     stream_path = urlsplit(settings.public_wss_url).path.rstrip("/")
     door = Door(settings.allowed_networks, settings.proxy_networks, Failures(settings.failures_per_minute), meter)
     is_relayed = settings.media_path is MediaPath.RELAYED
-    route = RouteEndpoint(director, stream_path, public_port or settings.port, is_relayed=is_relayed)
+    route = RouteEndpoint(director, lost_calls, stream_path, public_port or settings.port, is_relayed=is_relayed)
     details = lambda: {"gateway_id": gateway_id, "legs": streams.open_legs}  # noqa: E731
     return Gateway(
         gateway_id=gateway_id,

@@ -20,7 +20,6 @@ from gateway.busy import speak
 from gateway.ends import End, WorkerEnd, WorkerRefused
 from gateway.judging import CulpritJudge
 from gateway.leg import Leg, LegEnd, Side
-from gateway.losses import LostCalls
 from gateway.music import Music, clear
 from gateway.notebook import Notebook
 from gateway.prompt import Prompt
@@ -80,7 +79,6 @@ class Attaching:
         notebook: Notebook,
         meter: Meter,
         judge: CulpritJudge,
-        lost_calls: LostCalls,
         recordings: Recordings,
         lost_for_s: float,
     ) -> None:
@@ -91,7 +89,6 @@ class Attaching:
         self._notebook = notebook
         self._meter = meter
         self._judge = judge
-        self._lost_calls = lost_calls
         self._recordings = recordings
         self._lost_for_s = lost_for_s
         self._log = get_logger(__name__)
@@ -160,7 +157,6 @@ class Attaching:
         except TimeoutError:
             self._meter.count(REATTACHMENTS, result="failed")
             self._log.error("no worker for a live call", call_id=leg.call_id, lost=lost, code=code)
-            await self._lost_calls.mark(leg.call_id, "no worker")
             return LegEnd(Side.GATEWAY, CloseCode.INTERNAL, "no worker")
         if worker is None:
             return ended or LegEnd(Side.GATEWAY, CloseCode.NORMAL, "the call is over")

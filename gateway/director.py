@@ -7,7 +7,6 @@ import asyncio
 from dataclasses import replace
 
 from gateway.judging import CulpritJudge, is_gone
-from gateway.losses import LostCalls
 from gateway.routing import (
     AnswerHere,
     Decision,
@@ -49,11 +48,9 @@ class Director:
         numbers: Numbers,
         meter: Meter,
         judge: CulpritJudge,
-        lost_calls: LostCalls,
     ) -> None:
         self._registry = registry
         self._judge = judge
-        self._lost_calls = lost_calls
         self._numbers = numbers
         self._settings = settings
         self._secrets = settings.token_keys
@@ -113,10 +110,6 @@ class Director:
         if is_new and plan.overflow is Overflow.HOLD:
             return Hold(record)
         return AnswerHere() if is_new and plan.overflow is Overflow.BUSY else None
-
-    async def refuse(self, token: StreamToken, why: str) -> None:
-        """The stream of this call is refused for want of a worker: unless one takes it yet, the fleet has lost it."""
-        await self._lost_calls.mark(token.call_id, why)
 
     async def _decide(self, token: StreamToken, failed_address: str) -> Decision:
         if is_for_gateway(token):

@@ -2,6 +2,9 @@
 
 The webhook comes once, may come first, last, twice or for a call that nobody here has heard of. When the registry
 is away it is kept in memory and done as soon as the registry is back; the end of the process is the last try.
+
+A carrier hangs up as well when the fleet has lost the call: we closed or refused its stream for want of a worker, or
+the worker died. Such a call has failed, whatever status the webhook brings.
 """
 
 import asyncio
@@ -12,6 +15,7 @@ from typing import Any
 
 from gateway.admission import parties
 from gateway.notebook import Notebook
+from gateway.worker_check import IN_THE_END_S, WorkerCheck
 from shared.calls.outcome import REASON_OF_CARRIER_STATUS, Reason
 from shared.calls.record import CallRecord
 from shared.calls.state import CallEvent, CallState
@@ -28,7 +32,8 @@ MOST_PENDING = 1000
 WITHIN_S = 0.8  # for the registry, all questions together
 LAST_TRY_S = 2.0  # at exit, for all that waits
 SILENCE_S = 5.0  # a stream comes within one or two; who hangs up sooner has merely changed his mind
-_ANSWERED = (CallState.RESERVED, CallState.ACTIVE, CallState.DETACHED)
+_LIVE = (CallState.ACTIVE, CallState.DETACHED)
+_ANSWERED = (CallState.RESERVED, *_LIVE)
 
 
 class HangupResult(StrEnum):
@@ -44,12 +49,14 @@ def call_id_of(hangup: HangupWebhook) -> str:
     return hangup.call_uuid or hangup.request_uuid
 
 
-def reason_of(hangup: HangupWebhook, record: CallRecord | None) -> Reason:
-    """Why the call ended, if it was this webhook that ended it."""
+def reason_of(hangup: HangupWebhook, record: CallRecord | None, *, has_dead_worker: bool = False) -> Reason:
+    """Why the call ended, if it was this webhook that ended it. `has_dead_worker`: nobody is there to have it."""
     if record and record.was_refused:
         return Reason.NO_CAPACITY  # whatever the carrier makes of it
     if record and record.is_held:
         return Reason.ABANDONED
+    if record and record.state in _ANSWERED and (record.is_lost or has_dead_worker):
+        return Reason.WORKER_LOST if record.attachments else Reason.NEVER_ATTACHED
     if record and record.state is CallState.RESERVED and hangup.duration_s >= SILENCE_S:
         return Reason.NEVER_ATTACHED  # the caller listened to nothing and gave up
     known = REASON_OF_CARRIER_STATUS.get(hangup.call_status.upper())
@@ -71,8 +78,10 @@ def changes_of(hangup: HangupWebhook) -> dict[str, Any]:
 class Hangups:
     """Ends calls on the carrier's word."""
 
-    def __init__(self, registry: Registry, notebook: Notebook, meter: Meter) -> None:
+    def __init__(self, registry: Registry, notebook: Notebook, meter: Meter, worker_check: WorkerCheck) -> None:
         self._registry = registry
+        self._worker_check = worker_check
+        self._later: set[asyncio.Task[None]] = set()
         self._notebook = notebook
         self._meter = meter
         self._log = get_logger(__name__)
@@ -99,6 +108,8 @@ class Hangups:
 
     async def close(self) -> None:
         """A last try at what still waits, for it goes with this process. Raises nothing."""
+        if self._later:
+            await asyncio.wait(self._later, timeout=LAST_TRY_S)
         try:
             async with asyncio.timeout(LAST_TRY_S):
                 await self.retry()
@@ -109,15 +120,43 @@ class Hangups:
         call_id, changes = call_id_of(hangup), changes_of(hangup)
         record = await self._registry.get(call_id)
         span.join(record.traceparent if record else "")
-        reason = reason_of(hangup, record)
+        if record is None or record.state not in _LIVE or record.is_lost:
+            return await self._end_as(hangup, record, changes)
+        death = await self._worker_check.death_of_worker(record)
+        if death is not None:
+            return await self._end_as(hangup, record, changes, death)
+        later = asyncio.create_task(self._end_later(hangup, record), name=f"hangup:{call_id}")
+        self._later.add(later)  # the carrier need not wait until we know
+        later.add_done_callback(self._later.discard)
+        return HangupResult.ACCEPTED
+
+    async def _end_later(self, hangup: HangupWebhook, record: CallRecord) -> None:
+        """Where the worker's machine does not answer at all."""
+        try:
+            death = await self._worker_check.death_of_worker(record, IN_THE_END_S)
+            await self._end_as(
+                hangup, record, changes_of(hangup), "its worker is unreachable" if death is None else death
+            )
+        except RegistryAway:
+            self._pending.append(hangup)
+
+    async def _end_as(
+        self, hangup: HangupWebhook, record: CallRecord | None, changes: dict[str, Any], death: str = ""
+    ) -> HangupResult:
+        """`death`: of the call's worker, in a line, if it is dead."""
+        call_id = call_id_of(hangup)
+        reason = reason_of(hangup, record, has_dead_worker=bool(death))
+        if record and reason in (Reason.WORKER_LOST, Reason.NEVER_ATTACHED) and (death or record.is_lost):
+            changes = {**changes, "detail": death or record.lost_why}
+            self._log.warning("a call that the fleet lost was hung up", call_id=call_id, why=changes["detail"])
         ended = await end_call(self._registry, call_id, reason, changes)
         if not ended.moved:
-            return await self._add(hangup, ended.record, changes)
+            return await self._add(hangup, ended.record, changes_of(hangup))
         if ended.record and ended.record.result:
             self._meter.count(CALLS, result=ended.record.result, reason=reason)
             self._notebook.write(call_id, TimelineEvent.ENDED, reason=reason, result=str(ended.record.result))
         self._write_down(call_id, hangup)
-        if ended.record and ended.before in (CallState.ACTIVE, CallState.DETACHED):
+        if ended.record and ended.before in _LIVE:
             await self._registry.nudge(ended.record.worker_id, json.dumps({"call_id": call_id}))
         return HangupResult.ACCEPTED
 

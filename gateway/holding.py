@@ -50,11 +50,11 @@ class Holding:
         self._busy_prompt = busy_prompt
         self._log = get_logger(__name__)
 
-    async def run(self, leg: Leg, carrier: End, token: StreamToken, record: CallRecord | None) -> None:
+    async def run(self, leg: Leg, carrier: End, token: StreamToken, record: CallRecord | None) -> LegEnd:
         """The leg, from its acceptance to its end."""
         caller = Caller(token, record, self._registry.now_ms())
         attach_first = partial(self._attach_in_turn, leg, carrier, caller)
-        await leg.run(carrier, None, self._attaching.attach_again, attach_first)
+        return await leg.run(carrier, None, self._attaching.attach_again, attach_first)
 
     async def _attach_in_turn(self, leg: Leg, carrier: End, caller: Caller) -> WorkerEnd | LegEnd:
         """When it is the caller's turn, a stream to the worker; or how the leg shall end."""

@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from gateway.director import Director
+from gateway.losses import LostCalls
 from gateway.routing import AnswerHere, Hold, JudgeHere, Refused, Route, is_from_line
 from gateway.streams import RETRY_AFTER_S
 from shared.sfvopi.closing import Refusal
@@ -20,8 +21,17 @@ from shared.sfvopi.closing import Refusal
 class RouteEndpoint:
     """204 with `X-Worker: ip:port`, or the status with which the stream is to be refused."""
 
-    def __init__(self, director: Director, stream_path: str, public_port: int, *, is_relayed: bool = False) -> None:
+    def __init__(
+        self,
+        director: Director,
+        lost_calls: LostCalls,
+        stream_path: str,
+        public_port: int,
+        *,
+        is_relayed: bool = False,
+    ) -> None:
         self._director = director
+        self._lost_calls = lost_calls
         self._prefix = stream_path + "/"
         self._public_port = public_port
         self._is_relayed = is_relayed
@@ -40,7 +50,7 @@ class RouteEndpoint:
                 is_full = decision.status is Refusal.UNAVAILABLE
                 if not (is_full and token and await self._director.instead(token)):
                     if is_full and token:
-                        await self._director.refuse(token, decision.why)
+                        await self._lost_calls.mark(token.call_id, decision.why)
                     return _refused(decision)
             case Route() | Hold() | AnswerHere() | JudgeHere():
                 pass

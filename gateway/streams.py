@@ -18,7 +18,8 @@ from gateway.busy import say_busy
 from gateway.director import Director
 from gateway.ends import CarrierEnd, WorkerEnd, WorkerRefused, headers_to_pass
 from gateway.holding import Holding
-from gateway.leg import Leg
+from gateway.leg import Leg, LegEnd, Side
+from gateway.losses import LostCalls
 from gateway.notebook import Notebook
 from gateway.prompt import Prompt
 from gateway.routing import AnswerHere, Hold, JudgeHere, Refused, Route
@@ -49,6 +50,7 @@ class Streams:
         attaching: Attaching,
         holding: Holding,
         busy_prompt: Prompt,
+        lost_calls: LostCalls,
     ) -> None:
         self._director = director
         self._registry = registry
@@ -57,6 +59,7 @@ class Streams:
         self._busy_prompt = busy_prompt
         self._attaching = attaching
         self._holding = holding
+        self._lost_calls = lost_calls
         self._legs: set[Leg] = set()
         self._busy: set[CarrierEnd] = set()
         self._closings: set[asyncio.Task[None]] = set()
@@ -116,7 +119,7 @@ class Streams:
                     self._log.warning("stream refused", call_id=token.call_id, why=decision.why)
                     self._notebook.write(token.call_id, TimelineEvent.REFUSED_STREAM, why=decision.why)
                     if decision.status is Refusal.UNAVAILABLE:
-                        await self._director.refuse(token, decision.why)
+                        await self._lost_calls.mark(token.call_id, decision.why)
                 await deny(websocket, decision.status, decision.why)
 
     def _note_upgrade(self, websocket: WebSocket, call_id: str) -> None:
@@ -137,7 +140,7 @@ class Streams:
             if refused.status != Refusal.UNAVAILABLE:
                 await deny(websocket, refused.status, "the worker did not take the stream")
             elif not await self._serve_here(websocket, token, text):
-                await self._director.refuse(token, "no worker took the stream")
+                await self._lost_calls.mark(token.call_id, "no worker took the stream")
                 await deny(websocket, refused.status, "the worker did not take the stream")
             return
         self._notebook.write(token.call_id, TimelineEvent.ROUTED, worker_id=leg.worker_id, path="relayed")
@@ -174,13 +177,19 @@ class Streams:
             if not isinstance(error, WebSocketDisconnect | OSError | RuntimeError):
                 raise
             return
-        await leg.run(CarrierEnd(websocket), worker, self._attaching.attach_again)
+        await self._see_to_end(leg, await leg.run(CarrierEnd(websocket), worker, self._attaching.attach_again))
+
+    async def _see_to_end(self, leg: Leg, ended: LegEnd) -> None:
+        """We closed a stream whose call was not over: unless its carrier comes back, the fleet has lost it."""
+        if ended.by is Side.GATEWAY and ended.code in (CloseCode.INTERNAL, CloseCode.GOING_AWAY):
+            await self._lost_calls.mark(leg.call_id, ended.reason or "its gateway went away")
 
     async def _hold(self, websocket: WebSocket, token: StreamToken, text: str, hold: Hold) -> None:
         leg = self._leg(websocket, token, text)
         if await _accept(websocket):
             with self._held(leg):
-                await self._holding.run(leg, CarrierEnd(websocket), token, hold.record)
+                ended = await self._holding.run(leg, CarrierEnd(websocket), token, hold.record)
+                await self._see_to_end(leg, ended)
 
     async def _serve_judged(self, websocket: WebSocket, leg: Leg, judgement: Judgement) -> None:
         """A call that may have killed its worker: another one when there is a place for it, or the apology."""
@@ -188,7 +197,7 @@ class Streams:
             carrier = CarrierEnd(websocket)
             attach_first = partial(self._attaching.attach_judged, leg, carrier, judgement)
             with self._held(leg):
-                await leg.run(carrier, None, self._attaching.attach_again, attach_first)
+                await self._see_to_end(leg, await leg.run(carrier, None, self._attaching.attach_again, attach_first))
 
     def _leg(self, websocket: WebSocket, token: StreamToken, text: str) -> Leg:
         return Leg(token, text, headers_to_pass(websocket.headers), self._meter)

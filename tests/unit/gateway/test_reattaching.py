@@ -162,7 +162,7 @@ async def test_a_call_that_every_worker_drops_at_once_is_asked_for_at_a_calm_pac
                 lose_connections(worker)
             await asyncio.sleep(0.01)
         assert closing.result() == 1011
-    assert 3 <= sum(len(worker.streams) for worker in workers) <= 12
+    assert 2 <= sum(len(worker.streams) for worker in workers) <= 25, "without a pause it would be a hundred"
     await nothing_is_left(house)
 
 
