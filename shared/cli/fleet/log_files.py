@@ -7,7 +7,18 @@ from pathlib import Path
 from typing import Any
 
 LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
-QUIET_FIELDS = {"timestamp", "level", "event", "logger", "component", "process", "exception", "worker_id"}
+QUIET_FIELDS = {
+    "timestamp",
+    "level",
+    "event",
+    "logger",
+    "component",
+    "process",
+    "exception",
+    "frames",
+    "error",
+    "worker_id",
+}
 
 
 def parse_line(line: str) -> dict[str, Any]:
@@ -60,8 +71,15 @@ def tell(name: str, fields: Mapping[str, Any]) -> str:
         return f"{'':8} {name:<12} {fields['text']}"
     time = _local_time(str(fields.get("timestamp", "")))
     rest = " ".join(f"{key}={value}" for key, value in fields.items() if key not in QUIET_FIELDS)
-    error = str(fields.get("exception", "")).strip().splitlines()[-1:]
-    return " ".join([f"{time:8} {name:<12} {fields.get('event', '')}", *([rest] if rest else []), *error])
+    return " ".join(filter(None, [f"{time:8} {name:<12} {fields.get('event', '')}", rest, _error(fields)]))
+
+
+def _error(fields: Mapping[str, Any]) -> str:
+    """The exception of a line, with its message where the line has it, and where it was raised."""
+    told = str(fields.get("error") or fields.get("exception", "")).strip().splitlines()[-1:]
+    frames = fields.get("frames")
+    where = [f"at {frames[-1]}"] if isinstance(frames, list) and frames else []
+    return " ".join([*told, *where])
 
 
 def _local_time(timestamp: str) -> str:

@@ -23,7 +23,7 @@ from shared.cli.up.tunnel import Tunnel, find_tunnel
 from shared.networks import is_loopback
 from shared.settings import GatewaySettings, HousekeepingSettings, WorkerSettings
 
-INFO, WARNING = 20, 30
+EVERYTHING, WARNING = 0, 30  # levels; SFVOPI_LOG_LEVEL says what there is
 SECRET_FILE = "webhook-secret"  # noqa: S105  a file's name
 
 
@@ -64,7 +64,7 @@ async def up(
             fleet = _plan(given, listen_on, workers, gateways, opened.wss_url if opened else public_url, logs)
             stack.push_async_callback(fleet.close)
             if await _unless_stopped(fleet.start(), wishes):
-                await _run(fleet, wishes, opened, WARNING if quiet else INFO)
+                await _run(fleet, wishes, opened, WARNING if quiet else EVERYTHING)
 
 
 def _plan(given: Mapping[str, str], port: int, workers: int, gateways: int, public_url: str, logs: Path) -> LocalFleet:

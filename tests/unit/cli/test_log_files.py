@@ -19,6 +19,12 @@ def test_a_log_line_is_told_in_short_with_the_last_line_of_its_exception():
     assert level_of(line) == 40
 
 
+def test_of_an_exception_the_place_where_it_was_raised_is_told_and_its_message_where_the_line_has_it():
+    line = {"event": "booking failed", "exception": "KeyError", "frames": ["/lib/a.py:1 run", "/me/bot.py:7 book"]}
+    assert tell("worker-1", line).endswith("booking failed KeyError at /me/bot.py:7 book")
+    assert tell("w", {**line, "error": "KeyError: 'x'"}).endswith("booking failed KeyError: 'x' at /me/bot.py:7 book")
+
+
 def test_what_is_no_log_line_is_told_as_it_is_and_counts_as_a_warning():
     fields = parse_line("Segmentation fault")
     assert tell("worker-1", fields).strip() == "worker-1     Segmentation fault"
