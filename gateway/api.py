@@ -225,6 +225,7 @@ def _worker(view: WorkerView, now_ms: int) -> dict[str, Any]:
         "eta_s": view.record.eta_s,
         "started_at_ms": view.record.started_at_ms,
         "version": view.record.version,
+        "bots": None if view.record.bots is None else list(view.record.bots),
         "fresh": view.is_fresh(now_ms),
     }
 

@@ -9,7 +9,8 @@ import sys
 from shared.process.watchdog import guard
 from worker.death_note import tell
 
-COMMANDS = {"eval": "worker.evaluation"}  # what looks inside a bot, without a fleet, and prints JSON
+# what looks inside a bot, without a fleet, and prints JSON
+COMMANDS = {"eval": "worker.evaluation", "rehearse": "worker.rehearsing"}
 
 if __name__ == "__main__":
     if sys.argv[1:2] and sys.argv[1] in COMMANDS:

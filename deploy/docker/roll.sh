@@ -1,7 +1,8 @@
 #!/bin/sh
 # Replaces every container of a service (worker or gateway) by one of the image that is there now, and cuts no call:
 # as many new ones are started beside the old ones, and when they are ready the old ones finish their calls and go.
-# For that long it takes twice the memory. Run it where docker-compose.yml is, after `docker compose build`.
+# It stops at the first one that is not ready in time, or will not be (`bot_failed`): the new ones are taken away again,
+# and the old ones have never stopped. For that long it takes twice the memory. Run it where docker-compose.yml is, after `docker compose build`.
 set -eu
 service=${1:-worker}
 ready_within_s=${READY_WITHIN_S:-120}
@@ -15,13 +16,26 @@ old=$(docker compose ps -q "$service")
 count=$(printf '%s\n' "$old" | grep -c .)
 docker compose up -d --no-deps --no-recreate --no-build --scale "$service=$((2 * count))" "$service"
 
-left_s=$ready_within_s
+new=
 for id in $(docker compose ps -q "$service"); do
-  case $old in *"$id"*) continue ;; esac
-  until docker exec "$id" python -m shared.process.healthcheck "$port" /readyz; do
+  case $old in *"$id"*) ;; *) new="$new $id" ;; esac
+done
+
+give_up() {
+  docker logs --tail 20 "$1" >&2 || true
+  echo "$1 is not ready: $2" >&2
+  echo "the old ones stay, the new ones are taken away" >&2
+  # shellcheck disable=SC2086 # ids, one a word
+  docker rm --force $new > /dev/null
+  exit 1
+}
+
+left_s=$ready_within_s
+for id in $new; do
+  until said=$(docker exec "$id" python -m shared.process.healthcheck "$port" /readyz 2>&1); do
+    case $said in *'"readiness":"bot_failed"'*) give_up "$id" "$said" ;; esac
     if [ "$left_s" -le 0 ]; then
-      echo "$id is not ready, see docker logs $id; the old ones stay" >&2
-      exit 1
+      give_up "$id" "$said"
     fi
     left_s=$((left_s - 1))
     sleep 1

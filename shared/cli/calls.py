@@ -114,7 +114,8 @@ async def wire(call_id: CallId, as_json: JsonOption = False, api: ApiOption = ""
 async def workers(as_json: JsonOption = False, api: ApiOption = "") -> None:
     """List the fleet's workers: state, calls, capacity; how long one that drains will take; what a loaded one offers.
 
-    Bots whose calls kill workers (quarantined) are listed below them, with what to do.
+    A worker that cannot run all of its bots shows those that it can. Bots whose calls kill workers (quarantined) are
+    listed below them, with what to do.
 
     \b
     Examples:
@@ -125,10 +126,12 @@ async def workers(as_json: JsonOption = False, api: ApiOption = "") -> None:
         found, whole, quarantined = await fleet.workers(), await fleet.fleet(), await fleet.quarantined()
     if as_json:
         return show_json({"workers": found, "fleet": whole, "quarantined": quarantined})
-    show_table(
-        ["worker", "address", "state", "calls", "version"],
-        [[w["worker_id"], w["address"], state_of(w), _calls(w), w.get("version", "")] for w in found],
-    )
+    rows = [[w["worker_id"], w["address"], state_of(w), _calls(w), w.get("version", "")] for w in found]
+    heads = ["worker", "address", "state", "calls", "version"]
+    if any(w.get("bots") is not None for w in found):
+        heads.append("bots")
+        rows = [[*row, _bots(w)] for row, w in zip(rows, found, strict=True)]
+    show_table(heads, rows)
     if whole.get("drift"):
         say(f"Redis, memory and sockets disagree on {whole['drift']} calls, see docs/operating.md", style="red")
     for bot in quarantined:
@@ -192,6 +195,12 @@ def _calls(worker: dict[str, Any]) -> str:
     offers = worker.get("offers", worker["capacity"])
     loaded = f", offers {offers}" if offers < worker["capacity"] else ""
     return f"{worker['used']} of {worker['capacity']}{loaded}"
+
+
+def _bots(worker: dict[str, Any]) -> str:
+    """Those that it can run."""
+    bots = worker.get("bots")
+    return "all" if bots is None else ", ".join(bots) or "none"
 
 
 def _call_state(call: dict[str, Any]) -> str:

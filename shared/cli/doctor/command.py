@@ -6,10 +6,11 @@ from typing import Annotated
 
 import typer
 
-from shared.cli.doctor.bot_checks import check_bots
+from shared.cli.doctor.bot_checks import check_bot, check_bots
 from shared.cli.doctor.check import Check, Verdict, worst
 from shared.cli.doctor.network_checks import check_files, check_fleet, check_ports, check_public_url
 from shared.cli.doctor.redis_checks import check_redis
+from shared.cli.doctor.rehearsal_checks import check_rehearsal
 from shared.cli.doctor.settings_checks import check_settings, read_with_stand_ins
 from shared.cli.doctor.speech_checks import check_services, check_worker_installed
 from shared.cli.doctor.symptoms import BY_KEY, SYMPTOMS, Symptom, SymptomKey, as_markdown
@@ -27,6 +28,9 @@ async def doctor(
     symptom: Annotated[
         SymptomKey | None, typer.Option("--symptom", help="Only what bears on this: what shows each possible cause.")
     ] = None,
+    bot: Annotated[
+        str, typer.Option("--bot", metavar="BOT", help="Only this bot, module:function: run it once, without a caller.")
+    ] = "",
     markdown: Annotated[
         bool, typer.Option("--markdown", help="All symptoms, as docs/symptoms.md has them; looks at nothing.")
     ] = False,
@@ -39,6 +43,7 @@ async def doctor(
     Examples:
       sfvopi doctor
       sfvopi doctor --symptom silent
+      sfvopi doctor --bot my_bot:bot
       sfvopi doctor --json | jq '.checks[] | select(.verdict != "ok")'
 
     \b
@@ -47,10 +52,11 @@ async def doctor(
     if markdown:
         return show(as_markdown())
     asked = BY_KEY[symptom] if symptom else None
-    checks = [check async for check in _all_checks(given_settings(), api)]
+    found = _checks_of(bot) if bot else _all_checks(given_settings(), api)
+    checks = [check async for check in found]
     if asked:
         checks = [c for c in checks if c.verdict is Verdict.FAIL or c.name.startswith(asked.checks)]
-    symptoms = [asked] if asked else list(SYMPTOMS)
+    symptoms = [asked] if asked else [] if bot else list(SYMPTOMS)
     verdict = worst(checks)
     if as_json:
         show_json(
@@ -65,6 +71,13 @@ async def doctor(
     if verdict is Verdict.FAIL:
         raise typer.Exit(FAILED)
     return None
+
+
+async def _checks_of(bot: str) -> AsyncIterator[Check]:
+    for check in (*check_worker_installed(), *check_bot(bot)):
+        yield check
+    async for check in check_rehearsal(bot):
+        yield check
 
 
 async def _all_checks(given: Mapping[str, str], api: str) -> AsyncIterator[Check]:
@@ -97,10 +110,11 @@ def _tell(checks: list[Check], symptoms: list[Symptom], in_full: bool) -> None:
         show(f"{check.verdict:<5}{check.name}: {check.found}", style=STYLE[check.verdict] if check.remedy else "")
         if check.remedy and check.verdict is not Verdict.OK:
             show(f"     → {check.remedy}")
-    show()
+    if symptoms:
+        show()
     for symptom in symptoms:
         _tell_symptom(symptom, in_full)
-    if not in_full:
+    if symptoms and not in_full:
         show("\nMore on one of them: sfvopi doctor --symptom silent")
 
 

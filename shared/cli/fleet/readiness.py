@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
+from typing import Any
 
 from shared.cli.api import FleetApi
 from shared.cli.faults import CliFault
@@ -28,14 +29,18 @@ async def wait_until_ready(plan: FleetPlan, children: Mapping[str, Child], api: 
         for name, before in list(waiting.items()):
             if (status := children[name].status) is not None:
                 raise FleetFailed(f"{name} ended with status {status} before it was ready:\n{log_tail(plan, name)}")
-            now = await _state_of(plan, name, api)
+            said = await _state_of(plan, name, api)
+            now = str(said.get("readiness", ""))
             if now and now != before:
                 plan.on_progress(name, now)
                 waiting[name] = now
             if now == READY:
                 del waiting[name]
+                for line in failed_bots(said):
+                    plan.on_progress(name, f"cannot run {line}")
             elif now in HOPELESS:
-                raise FleetFailed(f"{name} will not be ready ({now}):\n{log_tail(plan, name)}")
+                why = "\n".join(failed_bots(said)) or log_tail(plan, name)
+                raise FleetFailed(f"{name} will not be ready ({now}):\n{why}")
         if waiting and asyncio.get_running_loop().time() > deadline:
             late = ", ".join(f"{name} ({what})" for name, what in waiting.items())
             tails = "\n".join(log_tail(plan, name) for name in waiting)
@@ -48,22 +53,29 @@ def log_tail(plan: FleetPlan, name: str, lines: int = 8) -> str:
     return "\n".join(tell(name, fields).strip() for fields in read_lines(plan.log_path(name))[-lines:])
 
 
-async def _state_of(plan: FleetPlan, name: str, api: FleetApi) -> str:
+def failed_bots(said: Mapping[str, Any]) -> list[str]:
+    """The bots that a worker cannot run, a line each with the reason."""
+    failed = said.get("bot_failed")
+    return [f"{bot}: {reason}" for bot, reason in failed.items()] if isinstance(failed, dict) else []
+
+
+async def _state_of(plan: FleetPlan, name: str, api: FleetApi) -> Mapping[str, Any]:
+    """What its /readyz says; nothing when nobody answers."""
     if name == "nginx":
-        return READY if is_listening(plan.port) else ""
+        return {"readiness": READY} if is_listening(plan.port) else {}
     if name in plan.worker_names:
         return await _worker_state(plan.worker_id(name), api)
     if name in plan.gateway_names:
         said = await api.state_of(plan.internal_url(name))
         is_this_generation = said.get("gateway_id") == plan.gateway_id(name)
-        return str(said.get("readiness", "")) if is_this_generation else ""
-    return await api.readiness(f"http://127.0.0.1:{plan.housekeeping_port}")
+        return said if is_this_generation else {}
+    return await api.state_of(f"http://127.0.0.1:{plan.housekeeping_port}")
 
 
-async def _worker_state(worker_id: str, api: FleetApi) -> str:
+async def _worker_state(worker_id: str, api: FleetApi) -> Mapping[str, Any]:
     try:
         known = {worker["worker_id"]: worker for worker in await api.workers()}
     except CliFault:  # the gateway is not up yet
-        return ""
+        return {}
     worker = known.get(worker_id)
-    return await api.readiness(f"http://{worker['address']}") if worker else ""
+    return await api.state_of(f"http://{worker['address']}") if worker else {}

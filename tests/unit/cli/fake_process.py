@@ -2,7 +2,8 @@
 
 Workers write their address into the working folder and the gateway lists what it finds there; all serve
 /readyz. SIGTERM and SIGINT are noted in `events`, one line each, and end the process unless FAKE_STUBBORN names it.
-FAKE_CRASH names processes that end at once, until there is a file `mended`; FAKE_LATE those that are never ready.
+FAKE_CRASH names processes that end at once, until there is a file `mended`; FAKE_LATE those that are never ready;
+FAKE_BAD those whose only bot failed; FAKE_HALF_BAD those with one bad bot of two.
 """
 
 import http.server
@@ -23,10 +24,13 @@ HERE = Path(os.environ["FAKE_FOLDER"])
 class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         if self.path == "/readyz":
-            late = NAME in os.environ.get("FAKE_LATE", "")
-            self.answer(
-                {"readiness": "starting" if late else "ready", "gateway_id": os.environ.get("SFVOPI_GATEWAY_ID")}
+            bad, half_bad, late = (
+                NAME in os.environ.get(name, "") for name in ("FAKE_BAD", "FAKE_HALF_BAD", "FAKE_LATE")
             )
+            readiness = "starting" if late else "bot_failed" if bad else "ready"
+            failed = {"m:sales": "m.py:7: NameError: name 'x'"} if bad or half_bad else {}
+            gateway_id = os.environ.get("SFVOPI_GATEWAY_ID")
+            self.answer({"readiness": readiness, "gateway_id": gateway_id, "bot_failed": failed})
         elif self.path == "/api/workers":
             assert self.headers["Authorization"] == f"Bearer {os.environ['SFVOPI_API_TOKEN']}"
             workers = [{"worker_id": p.stem, "address": p.read_text(), "fresh": True} for p in HERE.glob("*.address")]

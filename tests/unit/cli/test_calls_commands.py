@@ -6,7 +6,7 @@ import stat
 
 from shared.cli.calls import tell_quarantine
 from shared.cli.reach import RunFile
-from tests.unit.cli.api_server import ANSWERS, CALL, QUARANTINE, TOKEN
+from tests.unit.cli.api_server import ANSWERS, CALL, QUARANTINE, TOKEN, WORKERS
 
 
 def test_calls_are_listed_with_how_they_ended(sfvopi, api):
@@ -55,6 +55,15 @@ def test_workers_are_listed_and_a_silent_one_is_called_so(sfvopi, api):
     assert "1 of 10, offers 4" in result.stdout
     assert "1 of 20 slots in use, 19 free" in result.stdout
     assert json.loads(sfvopi("workers", "--json").stdout)["fleet"]["capacity"] == 20
+
+
+def test_the_bots_of_a_worker_are_shown_when_they_are_not_all(sfvopi, api, monkeypatch):
+    assert "bots" not in sfvopi("workers").stdout
+    monkeypatch.setitem(WORKERS[0], "bots", ["my_bots.front_desk:bot"])
+    told = sfvopi("workers").stdout
+    assert [line.split()[-1] for line in told.splitlines()[:3]] == ["bots", "my_bots.front_desk:bot", "all"]
+    monkeypatch.setitem(WORKERS[0], "bots", [])
+    assert sfvopi("workers").stdout.splitlines()[1].split()[-1] == "none"
 
 
 def test_a_call_can_be_ended(sfvopi, api):

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from shared.cli.doctor import rehearsal_checks
 from shared.cli.doctor.bot_checks import check_bot, check_format
 from shared.cli.doctor.check import Verdict
 from shared.cli.doctor.network_checks import check_files, check_public_url
@@ -127,6 +128,28 @@ def test_a_bots_file_that_is_no_toml_is_a_failure_that_names_it(doctor, empty_fo
 def test_a_bot_without_its_function_is_a_failure(a_bot):
     checks = list(check_bot(a_bot("other_bot").replace(":bot", ":main")))
     assert [(c.verdict, "async def main" in c.remedy) for c in checks] == [(Verdict.FAIL, True)]
+
+
+@pytest.mark.timeout(120)
+def test_a_bot_is_rehearsed_in_a_process_of_its_own_and_its_prints_are_no_part_of_the_answer(doctor, empty_folder):
+    (empty_folder / "my_bot.py").write_text("async def bot(runner_args):\n    print('{')\n    return prompt\n")
+    status, found = doctor("--bot", "my_bot:bot")
+    assert status == 1
+    assert found["fail"].keys() == {"rehearsal of my_bot:bot"}
+    told = found["fail"]["rehearsal of my_bot:bot"]["found"]
+    assert told == "my_bot.py:3: NameError: name 'prompt' is not defined"
+
+
+@pytest.mark.parametrize(
+    ("found", "verdict"),
+    [
+        ({"verdict": "ready", "took_s": 0.4}, Verdict.OK),
+        ({"verdict": "away", "fault": "refused"}, Verdict.WARN),
+        ({"verdict": "failed", "fault": "NameError"}, Verdict.FAIL),
+    ],
+)
+def test_a_provider_that_is_away_is_only_warned_of(found, verdict):
+    assert rehearsal_checks._judge("rehearsal", found).verdict is verdict
 
 
 @pytest.mark.parametrize("wrong", ["vad_analyzer=SileroVADAnalyzer()", "turn_analyzer=x", "allow_interruptions=True"])

@@ -64,6 +64,20 @@ async def test_a_process_that_is_never_ready_is_named_with_its_state(tmp_path):
     assert not any(child.is_running for child in fleet.children.values())
 
 
+async def test_a_worker_whose_bot_failed_ends_the_start_at_once_with_the_reason(tmp_path):
+    fleet = a_fleet(tmp_path, {"FAKE_BAD": "worker-2"}, ready_within_s=30)
+    with pytest.raises(FleetFailed, match=r"worker-2 will not be ready \(bot_failed\):\nm:sales: m.py:7: NameError"):
+        await fleet.__aenter__()
+
+
+async def test_a_worker_that_can_run_another_bot_is_ready_and_the_failed_one_is_told(tmp_path):
+    heard = []
+    fleet = a_fleet(tmp_path, {"FAKE_HALF_BAD": "worker-2"}, on_progress=lambda name, what: heard.append((name, what)))
+    async with fleet:
+        assert ("worker-2", "cannot run m:sales: m.py:7: NameError: name 'x'") in heard
+        assert ("worker-2", "ready") in heard
+
+
 async def test_a_process_that_ignores_the_drain_is_killed_and_named(tmp_path):
     async with a_fleet(tmp_path, {"FAKE_STUBBORN": "worker-1"}) as fleet:
         assert await fleet.drain(0.3) == ["worker-1"]
