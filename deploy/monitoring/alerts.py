@@ -25,6 +25,7 @@ from shared.telemetry.catalogue import (
     REATTACHMENTS,
     REGISTRY_ERRORS,
     SESSIONS_RESUMED,
+    WORK_AFTER_CALL_CUT,
 )
 
 MINUTE, HOUR, DAY, WEEK = 60, 3600, 86_400, 604_800
@@ -42,6 +43,7 @@ LOOP_LAG_S = 0.1
 REGISTRY_S = 0.05
 REGISTRY_ERRORS_A_SECOND = 0.3  # a process whose every heartbeat fails has one a second
 PROVIDER_ERRORS_AT_ONCE = 5
+WORK_CUT_AT_ONCE = 3
 WEBHOOK_S = 0.5
 GROWTH_PER_CALL, GROWTH = 0.1 * MB, 200 * MB
 
@@ -140,6 +142,7 @@ def _continuity(clock: Clock) -> list[Alert]:
     draining, deadline = series(DRAINING_SECONDS), series(DRAIN_DEADLINE_SECONDS)
     afresh = total(increase(SESSIONS_RESUMED, clock(15 * MINUTE), result="afresh"))
     failed = total(increase(REATTACHMENTS, clock(15 * MINUTE), result="failed"))
+    cut = total(increase(WORK_AFTER_CALL_CUT, clock(15 * MINUTE), why="limit|crowded"))
     convicted = total(increase(CULPRITS, clock(15 * MINUTE), verdict="convicted"))
     worker = {"component": "worker"}
     floor = f"min_over_time({series(PROCESS_MEMORY_BYTES, **worker)}[{clock(HOUR)}])"
@@ -173,6 +176,13 @@ def _continuity(clock: Clock) -> list[Alert]:
             0,
             "warning",
             "{{ $value | humanize }} calls killed one worker after the other and were ended.",
+        ),
+        Alert(
+            "WorkAfterCallCut",
+            f"({cut} or vector(0)) > {WORK_CUT_AT_ONCE}",
+            0,
+            "warning",
+            "The work of {{ $value | humanize }} bots after their calls was cut.",
         ),
         Alert(
             "DrainStuck",

@@ -124,6 +124,13 @@ CASES = [
         "1 calls killed one worker after the other and were ended.",
     ),
     Case(
+        "WorkAfterCallCut",
+        {f'sfvopi_work_after_call_cut_total{{why="limit",{WORKER}}}': "0x4 5x16"},
+        "4m",
+        "16m",
+        "The work of 5 bots after their calls was cut.",
+    ),
+    Case(
         "DrainStuck",
         {
             f"sfvopi_draining_seconds{{{WORKER}}}": "0+60x80",
