@@ -25,7 +25,7 @@ connection; a service in use again), or nobody had asked the failed service for 
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 ONE_CAUSE_S = 1.0  # errors of one service that come so soon after each other are one
@@ -291,8 +291,7 @@ class ProviderHealth:
         if before is None or is_new:
             self._causes[failure.source] = _Cause(failure, now, now)
         else:
-            worse = failure if failure.is_dead or not before.failure.is_dead else before.failure
-            self._causes[failure.source] = _Cause(worse, before.at, now, before.reports + 1)
+            self._causes[failure.source] = _Cause(_worse(before.failure, failure), before.at, now, before.reports + 1)
         return is_new
 
     def _was_asked_again(self, before: _Cause, now: float) -> bool:
@@ -405,10 +404,22 @@ class ProviderHealth:
         return not any(self._leaves_the_answer_open(cause) for cause in models)
 
     def _leaves_the_answer_open(self, cause: _Cause) -> bool:
-        """What was heard was said before it failed, and not by it: a filler, or "let me look that up"."""
+        """What was heard was said before it failed, and not by it: a filler, or "let me look that up".
+
+        A greeting opens nothing: whatever fails behind it, the next word is the caller's.
+        """
+        if self._understood_at == NEVER:
+            return False
         is_handled = cause.last_at < self._words_at < self._sound_at
         gave = cause.failure.source in self._models and self._models[cause.failure.source].gave
         return self._trouble_of(cause) in (Trouble.MODEL, Trouble.MODEL_DEAD) and not (is_handled or gave)
+
+
+def _worse(first: Failure, later: Failure) -> Failure:
+    """Of two reports of one cause: the first knows why, the later one whether the service can do any more."""
+    if not later.is_dead or first.is_dead:
+        return first
+    return later if first.fault == "other" else replace(later, fault=first.fault)
 
 
 def shares_cause(failure: Failure, other: Failure) -> bool:

@@ -49,12 +49,22 @@ class Speaking:
             message = await queue.get()
             if text := message["transcript"].strip():
                 await self._behaviour.think()
+                if self._behaviour.fault.errs or not any(letter.isalnum() for letter in text):
+                    await self._refuse(context)
+                    return
                 at = await self._say(context, text, message, at)
             if not message.get("continue"):
                 await self._send({"type": "done", "done": True, "status_code": 200, "context_id": context})
                 self._queues.pop(context, None)
                 self._tasks.pop(context, None)
                 return
+
+    async def _refuse(self, context: str) -> None:
+        """As for a text that holds nothing to voice."""
+        error = {"type": "error", "error": "no phonemes in the transcript", "status_code": 400, "done": True}
+        await self._send({**error, "context_id": context})
+        self._queues.pop(context, None)
+        self._tasks.pop(context, None)
 
     async def _say(self, context: str, text: str, message: dict[str, Any], at: float) -> float:
         form = message["output_format"]

@@ -59,6 +59,8 @@ async def _speak(
             await socket.send_json({"contextId": context, "isFinal": True})
         elif text := said.get("text", "").strip():
             await behaviour.think()
+            if not any(letter.isalnum() for letter in text):
+                continue  # nothing to voice: no message, and no error
             pcm = voice(text, rate, behaviour.seconds_per_word)
             for message in _messages(context, text, pcm, rate):
                 if context not in closed:

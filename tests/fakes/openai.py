@@ -43,6 +43,8 @@ def answer(body: dict[str, Any]) -> tuple[str, dict[str, Any] | None]:
     if "what did i say first" in last.lower():
         earlier = [found[0] for text in said[:-1] if (found := re.search(r"caller \d+", text))]
         return (f"You said first: this is {earlier[0]}." if earlier else "I do not know."), None
+    if "thumbs up" in last.lower():
+        return f"You said: {last}. \N{THUMBS UP SIGN}", None
     if "long story" in last.lower():
         return " ".join(f"Part {part} of the long story for {last}." for part in range(1, 9)), None
     return f"You said: {last}.", None
@@ -68,6 +70,8 @@ async def complete(request: web.Request, behaviour: Behaviour) -> web.StreamResp
     body = await request.json()
     text, tool = follow(behaviour.rules, body) or answer(body)
     await behaviour.think()
+    if behaviour.fault.errs:
+        return web.Response(text='data: {"error": {"message": "as asked"}}\n\n', content_type="text/event-stream")
     if not body.get("stream"):
         message = {"role": "assistant", "content": text}
         choice = {"index": 0, "message": message, "finish_reason": "stop"}

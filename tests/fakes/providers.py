@@ -157,7 +157,7 @@ def main() -> None:
         "--heard", default="", metavar="TEXT", help="what is recognised in speech without tones, as of a load"
     )
     parser.add_argument("--rules", type=Path, metavar="FILE", help="what the model answers and calls, as SFVOPI_SCRIPT")
-    parser.add_argument("--fault", action="append", default=[], metavar="PROVIDER=401|429|hang|drop:SECONDS")
+    parser.add_argument("--fault", action="append", default=[], metavar="PROVIDER=401|429|hang|error|drop:SECONDS")
     with contextlib.suppress(KeyboardInterrupt):
         asyncio.run(serve(parser.parse_args()))
 

@@ -88,10 +88,10 @@ def ends_with_a_service(pipeline: PipelineWorker) -> bool:
 def connection_of(service: FrameProcessor) -> object:
     """The connection that a service has open, as an object that another connection is not; else a `Connection`."""
     names = [name for name in ("_websocket", "_connection") if hasattr(service, name)]
+    connections = [getattr(service, name) for name in names]
     if not names:
         return Connection.UNKNOWN
-    connection = getattr(service, names[0])
-    return Connection.NONE if connection is None or _is_closed(connection) else connection
+    return next((each for each in connections if each is not None and not _is_closed(each)), Connection.NONE)
 
 
 def _is_closed(connection: object) -> bool:

@@ -90,7 +90,8 @@ async def close_clients(pipeline: PipelineWorker) -> None:
 
     A client that a bot brought itself may be shared by calls, and is the bot's to close.
     """
-    for processor in processors_in(pipeline.pipeline):
+    pipelines = (pipeline, *pipelines_beside(pipeline))
+    for processor in (each for one in pipelines for each in processors_in(one.pipeline)):
         client = getattr(processor, "_client", None)
         if not isinstance(processor, AIService) or type(client).__module__.partition(".")[0] != "openai":
             continue

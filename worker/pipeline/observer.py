@@ -45,6 +45,7 @@ from pipecat.transports.base_output import BaseOutputTransport
 from worker.observing import CallWatch
 from worker.pipeline.anatomy import processors_in
 from worker.pipeline.failures import failure_of, recogniser_gone, recognisers_in
+from worker.pipeline.finish import pipelines_beside
 
 PASS_ON = (BasePipeline, BaseInputTransport, BaseOutputTransport)  # what they push is others', or audio
 
@@ -72,7 +73,7 @@ class CallObserver:
 
     def _started(self, *_: object) -> None:
         self._watch.pipeline_started.set()
-        for worker in others_beside(self._pipeline):  # a bot of several, whose model may be in another one
+        for worker in pipelines_beside(self._pipeline):  # a bot of several, whose model may be in another one
             if worker not in self._seen:
                 self._look_at(worker)
 
@@ -194,9 +195,3 @@ ACTS: dict[type[Frame], Act] = {
 
 
 _ACT_OF: dict[type[Frame], Act | None] = {}  # of every kind that was seen
-
-
-def others_beside(pipeline: PipelineWorker) -> list[PipelineWorker]:
-    """The other pipelines of a bot that has several in one runner."""
-    entries = getattr(pipeline.worker_runner, "_entries", {}).values()
-    return [entry.worker for entry in entries if isinstance(entry.worker, PipelineWorker)]

@@ -9,7 +9,7 @@ CELLS = [(trouble, doing) for trouble in Trouble for doing in Doing]
 
 
 def failure(service=Service.LLM, **changes):
-    return Failure("openai", "server", service, **{"source": str(service), **changes})
+    return Failure(**{"provider": "openai", "fault": "server", "service": service, "source": str(service), **changes})
 
 
 def health():
@@ -242,6 +242,15 @@ def test_nor_does_what_is_said_before_a_tool_whose_result_the_model_fails_on():
     assert made.given_up(19.1) is not None
 
 
+def test_a_greeting_leaves_nobody_waiting_whatever_fails_beside_it():
+    made = health()
+    made.words_given("Hello.", 0.1)
+    made.model_asked("llm", 0.1)
+    made.sound_came(1.0, 0.5)
+    made.failed(failure(is_dead=True), 1.0)
+    assert made.given_up(90.0) is None
+
+
 def test_what_the_bot_says_of_a_failure_answers_the_caller():
     made = waiting()
     made.model_asked("llm", 10.1)
@@ -397,6 +406,16 @@ def test_one_cause_counts_once():
     assert not made.failed(failure(), 40.0), "the same service, and nobody asked it again"
     made.model_asked("llm", 50.0)
     assert made.failed(failure(), 50.1)
+
+
+def test_the_first_report_of_a_cause_knows_why_and_a_later_one_whether_it_is_for_good():
+    made = waiting()
+    made.words_given("so", 10.1)
+    made.failed(failure(Service.TTS, fault="rate_limit"), 10.2)
+    made.failed(failure(Service.TTS, fault="connection"), 10.3)
+    assert made.given_up(16.0).fault == "rate_limit"
+    made.failed(failure(Service.TTS, fault="other", is_dead=True), 10.4)
+    assert (made.given_up(16.0).fault, made.given_up(16.0).is_dead) == ("rate_limit", True)
 
 
 def test_a_reconnection_that_takes_long_is_one_cause_and_the_next_loss_another():

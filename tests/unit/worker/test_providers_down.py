@@ -1,9 +1,10 @@
 """A provider that is down: the caller hears an apology, the call has an outcome, the metric a fault."""
 
+import asyncio
 import wave
 
 import pytest
-from pipecat.frames.frames import LLMRunFrame, TTSSpeakFrame
+from pipecat.frames.frames import LLMContextFrame, LLMRunFrame, TTSSpeakFrame
 from pipecat.pipeline.pipeline import Pipeline
 from pipecat.pipeline.worker import PipelineParams, PipelineWorker, ProcessorUnusablePolicy
 from pipecat.processors.aggregators.llm_context import LLMContext
@@ -95,3 +96,32 @@ async def test_a_voice_that_refuses_the_key(start_worker, provider, apology_wav)
     assert carrier.heard_s == 0.2
     assert (await fleet.ended()).reason == Reason.PROVIDER_ERROR
     assert fleet.count("sfvopi_provider_errors_total", provider="cartesia", fault="auth") >= 1
+
+
+async def test_a_model_in_another_pipeline_of_the_bots(start_worker, provider, apology_wav):
+    """A bot of several workers, whose model is not beside the transport; and which works on after its runner."""
+
+    async def bot(arguments):
+        transport = SFVoPITransport.for_call(arguments)
+        params = PipelineParams(audio_in_sample_rate=8000, audio_out_sample_rate=8000)
+        front = PipelineWorker(Pipeline([transport.input(), transport.output()]), params=params, enable_rtvi=False)
+        model = OpenAILLMService(api_key="wrong", base_url=f"http://{provider}/v1")
+        back = PipelineWorker(Pipeline([model]), params=params, enable_rtvi=False)
+
+        @transport.event_handler("on_client_connected")
+        async def connected(_, __):
+            await back.queue_frame(LLMContextFrame(LLMContext(messages=[{"role": "user", "content": "hello"}])))
+
+        runner = WorkerRunner(handle_sigint=False)
+        await runner.add_workers(front, back)
+        await runner.run()
+        await asyncio.sleep(1)
+
+    fleet = await start_worker(apology_wav=apology_wav)
+    fleet.bots.bots["test:several"] = bot
+    carrier = await fleet.call(bot="test:several")
+    assert await carrier.closed(8.0) == 1000
+    assert carrier.heard_s == 0.2
+    record = await fleet.ended(seconds=15)
+    assert record.reason == Reason.PROVIDER_ERROR
+    assert record.detail.startswith("llm by openai: auth")
