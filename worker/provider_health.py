@@ -417,9 +417,8 @@ class ProviderHealth:
 
 def _worse(first: Failure, later: Failure) -> Failure:
     """Of two reports of one cause: the first knows why, the later one whether the service can do any more."""
-    if not later.is_dead or first.is_dead:
-        return first
-    return later if first.fault == "other" else replace(later, fault=first.fault)
+    why = later.fault if first.fault == "other" else first.fault
+    return replace(later if later.is_dead and not first.is_dead else first, fault=why)
 
 
 def shares_cause(failure: Failure, other: Failure) -> bool:

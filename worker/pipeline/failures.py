@@ -95,7 +95,8 @@ def connection_of(service: FrameProcessor) -> object:
 
 
 def _is_closed(connection: object) -> bool:
-    state = getattr(getattr(connection, "state", None), "name", "")
+    socket = getattr(connection, "_websocket", connection)  # Deepgram's client holds it
+    state = getattr(getattr(socket, "state", None), "name", "")
     return state in ("CLOSING", "CLOSED") or getattr(connection, "closed", False) is True
 
 

@@ -416,6 +416,11 @@ def test_the_first_report_of_a_cause_knows_why_and_a_later_one_whether_it_is_for
     assert made.given_up(16.0).fault == "rate_limit"
     made.failed(failure(Service.TTS, fault="other", is_dead=True), 10.4)
     assert (made.given_up(16.0).fault, made.given_up(16.0).is_dead) == ("rate_limit", True)
+    made = waiting()
+    made.words_given("so", 10.1)
+    made.failed(failure(Service.TTS, fault="other"), 10.2)
+    made.failed(failure(Service.TTS, fault="connection"), 10.3)
+    assert made.given_up(16.0).fault == "connection"
 
 
 def test_a_reconnection_that_takes_long_is_one_cause_and_the_next_loss_another():

@@ -91,3 +91,5 @@ def test_what_is_known_of_a_connection():
     assert connection_of(Service(_websocket=Service(closed=True))) is Connection.NONE
     assert connection_of(Service(_websocket=open_one)) is open_one
     assert connection_of(Service(_connection=open_one)) is open_one
+    client = Service(_websocket=Service(state=websockets.State.CLOSED))
+    assert connection_of(Service(_connection=client)) is Connection.NONE, "a client whose socket is closed"
