@@ -3,6 +3,7 @@
 import ast
 import importlib.metadata
 import linecache
+import re
 import traceback
 from collections.abc import Iterable
 from functools import cache
@@ -21,11 +22,13 @@ _BESIDE = _OURS.parent / "shared"
 def explain(error: BaseException) -> str:
     """What was raised; for an import of what is not installed, which line asked for it, and what to do."""
     missing = _missing(error)
-    asked = _who_asked(error) if missing else None
-    if missing is None or asked is None:
+    asked = _who_asked(error) if missing or isinstance(error, ImportError) else None
+    if asked is None:
         line = own_line(error)
         return f"{line}: {_named(error)}" if line else _named(error)
-    line, module = asked
+    line, module, names = asked
+    if missing is None or missing.startswith("pipecat."):
+        return f"{line}: {_named(error)}{_moved(names)}"
     if module.startswith("pipecat.transports."):
         return (
             f"{line}: that transport is not installed ({missing!r} is missing), and a telephone call needs none of "
@@ -63,8 +66,8 @@ def _missing(error: BaseException) -> str | None:
     return None
 
 
-def _who_asked(error: BaseException) -> tuple[str, str] | None:
-    """The import that led to it, as `file:line: text`, and the module that it leads to."""
+def _who_asked(error: BaseException) -> tuple[str, str, list[str]] | None:
+    """The import that led to it, as `file:line: text`, the module that it leads to, and the names it asks of it."""
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith("<")]
     own = [frame for frame in _before_pipecat(frames) if frame.lineno]
     if not own:
@@ -73,8 +76,8 @@ def _who_asked(error: BaseException) -> tuple[str, str] | None:
     statement = _import_at(asks.filename, asks.lineno or 0)
     if statement is None:
         return None
-    text, module = statement
-    return f"{Path(asks.filename).name}:{asks.lineno}: `{text}`", module
+    text, module, names = statement
+    return f"{Path(asks.filename).name}:{asks.lineno}: `{text}`", module, names
 
 
 def _before_pipecat(frames: Iterable[traceback.FrameSummary]) -> Iterable[traceback.FrameSummary]:
@@ -84,17 +87,33 @@ def _before_pipecat(frames: Iterable[traceback.FrameSummary]) -> Iterable[traceb
         yield frame
 
 
-def _import_at(file: str, line: int) -> tuple[str, str] | None:
-    """The import statement at this line, in one line, and the module it names."""
+def _import_at(file: str, line: int) -> tuple[str, str, list[str]] | None:
+    """The import statement at this line, in one line, the module it names, and what it wants of that."""
     try:
         tree = ast.parse("".join(linecache.getlines(file)))
     except SyntaxError:
         return None
     for node in ast.walk(tree):
         if isinstance(node, ast.Import | ast.ImportFrom) and node.lineno <= line <= (node.end_lineno or node.lineno):
-            module = node.names[0].name if isinstance(node, ast.Import) else node.module or ""
-            return ast.unparse(node), module
+            if isinstance(node, ast.Import):
+                return ast.unparse(node), node.names[0].name, []
+            return ast.unparse(node), node.module or "", [alias.name for alias in node.names]
     return None
+
+
+def _moved(names: Iterable[str]) -> str:
+    """Where these names are in the Pipecat that is installed, for what was written for another one."""
+    today = [f"from {module} import {name}" for name in names for module in _homes(name)]
+    if today:
+        return f"; with Pipecat {importlib.metadata.version('pipecat-ai')} it is `{'`, `'.join(today)}`"
+    return "; the table in docs/bots.md, Moving the guide's bot here, has what is called otherwise today"
+
+
+def _homes(name: str) -> list[str]:
+    """The modules of Pipecat's that define this class or function."""
+    defines = re.compile(rf"^(?:class|def|async def) {re.escape(name)}\b", re.MULTILINE)
+    files = [file for file in _PIPECAT.rglob("*.py") if defines.search(file.read_text(encoding="utf-8"))]
+    return [".".join(file.relative_to(_PIPECAT.parent).with_suffix("").parts) for file in sorted(files)]
 
 
 @cache

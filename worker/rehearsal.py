@@ -32,10 +32,11 @@ from worker.pipeline.anatomy import VAD_REMEDY, has_speech_detection, has_substi
 from worker.pipeline.faults import is_away, is_final, is_provider_away
 from worker.pipeline.finish import ask_all_to_cancel, close_clients, force, pipelines_beside
 from worker.session import runner_arguments
-from worker.stream import CallStream
+from worker.stream import NOT_A_WEBSOCKET, CallStream
 from worker.tasks import SessionTasks
 
 DEADLINE_S = 60.0  # models may have to be loaded
+NO_PIPELINE = "it ended without a pipeline; a call of this fleet comes as WebSocketRunnerArguments"
 START_S = 20.0  # from the pipeline's being built to its start
 ERROR_S = 2.0  # for the start of a pipeline in which something has failed
 LINGER_S = 0.2  # after the start: services connect beside it
@@ -162,7 +163,7 @@ async def _look(name: str, stream: RehearsalStream, running: asyncio.Task[Rehear
         if not running.done():
             return Rehearsed(name, f"it built no pipeline within {DEADLINE_S:g} s{_where(running)}")
         raised = _result(name, running)
-        return raised if raised.fault else Rehearsed(name, "it ended without a pipeline")
+        return replace(raised, fault=f"{raised.fault or NO_PIPELINE}{_for_a_carrier(stream)}")
     started = stream.watch.pipeline_started
     await _wait({started, stream.has_error}, running, START_S)
     if not started.is_set():
@@ -170,6 +171,11 @@ async def _look(name: str, stream: RehearsalStream, running: asyncio.Task[Rehear
     await asyncio.sleep(0 if running.done() else LINGER_S)
     hears = has_speech_detection(stream.pipeline.pipeline)
     return replace(_judge(name, stream, running), hears=hears)
+
+
+def _for_a_carrier(stream: CallStream) -> str:
+    """A bot that asks which carrier calls is about to make that carrier's serializer, which has no use here."""
+    return f"; {NOT_A_WEBSOCKET}" if stream.was_asked_who_calls else ""
 
 
 def _judge(name: str, stream: RehearsalStream, running: asyncio.Task[Rehearsed]) -> Rehearsed:

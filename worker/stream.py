@@ -69,7 +69,8 @@ class CallStream:
         self.remarks: list[str] = []  # on the bot, for its developer
         self.misuse = ""  # of this stream, with which no bot can go on
         self.on_misuse: Callable[[str], object] = lambda sentence: None
-        self._pipecat_parsed_telephony: Any = None  # where Pipecat's parse_telephony_websocket looks first
+        self._call_data: Any = None
+        self.was_asked_who_calls = False
         # resumption: what the session before this one left, and what this bot keeps for the next
         self.bot = bot
         self.earlier: Kept | None = None
@@ -113,7 +114,13 @@ class CallStream:
 
     def parsed(self, call_data: Any) -> None:
         """What Pipecat's `parse_telephony_websocket` is to return, in place of reading two messages."""
-        self._pipecat_parsed_telephony = ("sfvopi", call_data)
+        self._call_data = call_data
+
+    @property
+    def _pipecat_parsed_telephony(self) -> tuple[str, Any]:
+        """Where `parse_telephony_websocket` looks first."""
+        self.was_asked_who_calls = True
+        return "sfvopi", self._call_data
 
     def remark(self, sentence: str) -> None:
         """Something that the bot's developer should know, once."""

@@ -136,6 +136,10 @@ class SFVoPITransport(BaseTransport):
         else:
             self.stream.remark(event_never_called(event_name))
 
+    def get_client_id(self, client: Any) -> str:
+        """The call's id, whoever asks for that of a client."""
+        return self.stream.call_id
+
     async def say(self, recording: Recording) -> None:
         """Play a recording at once, past all processors: for when nothing else is being said.
 

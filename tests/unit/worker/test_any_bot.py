@@ -289,6 +289,56 @@ def test_a_service_that_is_not_installed_names_its_extra(write_bot: Any) -> None
         write_bot("from pipecat.services.google.llm import GoogleLLMService\n")
 
 
+@pytest.mark.parametrize(
+    ("text", "today"),
+    [
+        (
+            "from pipecat.transports.network.fastapi_websocket import FastAPIWebsocketParams\n",
+            "`from pipecat.transports.websocket.fastapi import FastAPIWebsocketParams`",
+        ),
+        (
+            "from pipecat.services.openai import OpenAILLMService\n",
+            "`from pipecat.services.openai.llm import OpenAILLMService`",
+        ),
+        ("from pipecat.frames.frames import TransportMessageFrame\n", "Moving the guide's bot here"),
+        ("import pipecat.vad.silero\n", "Moving the guide's bot here"),
+    ],
+)
+def test_what_was_moved_in_pipecat_is_named_with_its_place_of_today(write_bot: Any, text: str, today: str) -> None:
+    with pytest.raises(BotNotFound) as refused:
+        write_bot(text)
+    assert f"a_bot.py:1: `{text.strip()}`" in str(refused.value)
+    assert today in str(refused.value)
+    assert "pip install" not in str(refused.value)
+
+
+async def test_a_bot_that_fails_over_a_carriers_serializer_is_told_that_it_needs_none(write_bot: Any) -> None:
+    """Twilio's wants keys of Twilio's, which nobody has who has a call of this fleet."""
+    done = await rehearse("a_bot:bot", write_bot(BY_HAND.replace("auto_hang_up=False", "auto_hang_up=True")), PLAN)
+    assert done.fault.startswith("a_bot.py:")
+    assert "write SFVoPITransport.for_call(runner_args)" in done.fault
+
+
+async def test_a_bot_that_turns_away_arguments_that_it_does_not_know_is_told_which_they_are() -> None:
+    async def bot(runner_args: Any) -> None:
+        if not isinstance(runner_args, DailyRunnerArguments):
+            return
+
+    assert "comes as WebSocketRunnerArguments" in (await rehearse("b", bot, PLAN)).fault
+
+
+async def test_the_id_of_a_client_is_the_calls() -> None:
+    seen: list[str] = []
+
+    async def bot(runner_args: Any) -> None:
+        transport = SFVoPITransport.for_call(runner_args)
+        seen.append(transport.get_client_id(object()))
+        await run(transport)
+
+    await rehearse("b", bot, PLAN)
+    assert seen == ["rehearsal"]
+
+
 def test_other_faults_of_an_import_are_told_as_they_are(write_bot: Any) -> None:
     with pytest.raises(BotNotFound, match=r"ZeroDivisionError: division by zero"):
         write_bot("1 / 0\n")
