@@ -1,6 +1,6 @@
 """Real processes, a real Redis, a simulated carrier, and everything that can go wrong.
 
-    python -m tests.chaos --quick                    every scene once, at most 10 minutes
+    python -m tests.chaos --quick                    every scene once, at most 12 minutes
     python -m tests.chaos --quick --json             the last line is one JSON object
     python -m tests.chaos                            the full run, about 50 minutes, at least 1,000 calls
     python -m tests.chaos --scene "worker killed" --path relayed --calls 8 --keep-logs /tmp/chaos
@@ -52,7 +52,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m tests.chaos", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--quick", action="store_true", help="every scene once, short outages, at most 10 minutes")
+    parser.add_argument("--quick", action="store_true", help="every scene once, short outages, at most 12 minutes")
     parser.add_argument("--json", action="store_true", help="one JSON object as the last line")
     parser.add_argument("--markdown", action="store_true", help="the table for docs/measured.md on standard output")
     parser.add_argument("--scene", action="append", default=[], metavar="NAME", help="only this one; repeatable")

@@ -74,6 +74,7 @@ class Caller:
     is_at_gate: bool = False
     fault_at_ms: int = 0  # the signal, if its session was hit
     has_ended: bool = False
+    is_judged: bool = False  # what it heard is known, a moment later
     voices: dict[int, float] = field(default_factory=dict)
 
     @property
@@ -101,6 +102,7 @@ class Caller:
         # Off the event loop that all callers share: a minute of audio is some ten milliseconds of work.
         self.voices = await asyncio.to_thread(voices_in, self.report.heard_pcm, self.report.sample_rate or 8000)
         self.report.heard_pcm = b""
+        self.is_judged = True
 
     def _steps(self) -> tuple[Step, ...]:
         steps: list[Step] = [WaitForBot(quiet_s=QUIET_S, limit_s=15), self._ask("", self._is_greeted)]

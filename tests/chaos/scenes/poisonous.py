@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Collection
 from contextlib import suppress
 
+from shared.fleet.quarantine import CALLS_NEEDED
 from tests.chaos.caller import Caller, Knowledge, Manner, Verdict
 from tests.chaos.scenes.gateways import COMES_BACK, patient
 from tests.chaos.scenes.scene import Scale, Scene
@@ -18,6 +19,7 @@ OVER_S = 3.0
 JUDGED_WITHIN_S = 45.0  # a loop that stands still is seen after 3 s, and that twice; then the apology
 DEATHS_ALLOWED = 2  # of one poisonous call
 KILLS = 8
+BAD_BOT = "leaves"
 IN_TURN = (("crashes",), ("leaves",), ("sleeps",), ("spins",), ("eats",))
 MIXED = (("crashes", "spins"), ("sleeps", "sleeps"), ("leaves", "eats"))
 
@@ -61,7 +63,7 @@ async def poison(stage: Stage, batch: Collection[str]) -> None:
     """Calls to these bots, to their ends; how many workers died of them."""
     before = stage.fleet.starts
     calls = [stage.place(poisonous(bot)) for bot in batch]
-    has_ended = await stage.until(lambda: all(call.has_ended for call in calls), JUDGED_WITHIN_S)
+    has_ended = await stage.until(lambda: all(call.is_judged for call in calls), JUDGED_WITHIN_S)
     await stage.fleet.until_running()
     deaths = stage.fleet.starts - before
     told = ", ".join(f"{bot}: {call.verdict}" for bot, call in zip(batch, calls, strict=True))
@@ -74,6 +76,34 @@ async def poison(stage: Stage, batch: Collection[str]) -> None:
 def poisonous(bot: str) -> Manner:
     """A caller of this bot, whose carrier reconnects."""
     return Manner(knobs=COMES_BACK, dials=number_of(bot), is_poisonous=True)
+
+
+async def quarantined(stage: Stage, scale: Scale) -> None:
+    """Three calls of one bot: the next one is turned away, all others go on, and an operator lets it in again."""
+    api, bot = stage.fleet.fleet.api, BAD_BOT
+    async with stage.fleet.kept_up(stage.say), stage.calls(scale.calls, patient(), over_s=OVER_S) as healthy:
+        for _ in range(CALLS_NEEDED):
+            await stage.fleet.until_serving(2)
+            await poison(stage, (bot,))
+        told = [quarantine["bot"] for quarantine in await api.quarantined()]
+        stage.expect(told == [f"tests.chaos.poison:{bot}"], f"quarantined are {told}")
+        await turned_away(stage, bot)
+        stage.expect(await api.release(f"tests.chaos.poison:{bot}"), f"{bot} was not released")
+        await stage.fleet.until_whole()
+        await poison(stage, (bot,))
+    await expect_resumed(stage, healthy)
+    stage.expect(not await api.quarantined(), "a bot is quarantined again for what was forgiven")
+
+
+async def turned_away(stage: Stage, bot: str) -> None:
+    """The next caller hears the busy message, no worker dies, and somebody else is placed."""
+    await stage.fleet.until_serving(2)
+    before = stage.fleet.starts
+    late, other = stage.place(Manner(knobs=COMES_BACK, dials=number_of(bot))), stage.place(patient()[0])
+    await stage.until(lambda: late.is_judged and other.is_at_gate, JUDGED_WITHIN_S)
+    stage.expect(late.verdict is Verdict.REFUSED, f"a call of the quarantined {bot} was {late.verdict}")
+    stage.expect(other.is_at_gate, "a call of another bot was not placed")
+    stage.expect(stage.fleet.starts == before, "a worker died of a quarantined bot")
 
 
 async def killed_from_outside(stage: Stage, scale: Scale) -> None:
@@ -141,6 +171,14 @@ SCENES = [
         play=one_worker,
         calls=6,
         shape=POISONED_ALONE,
+        quick_paths=(),
+    ),
+    Scene(
+        name="bot quarantined",
+        what="three calls of one bot kill their workers: its next one is turned away, until it is released",
+        play=quarantined,
+        calls=8,
+        shape=POISONED,
         quick_paths=(),
     ),
     Scene(
