@@ -129,9 +129,9 @@ class RunningWorker:
 
 @contextlib.asynccontextmanager
 async def worker_process(
-    folder: Path, redis_url: str, bots: dict[str, str], **settings: str
+    folder: Path, redis_url: str, bots: dict[str, str], is_ready: bool = True, **settings: str
 ) -> AsyncIterator[RunningWorker]:
-    """A worker with these modules in its folder, when it serves. Redis is emptied before."""
+    """A worker with these modules in its folder, when it serves (or at once). Redis is emptied before."""
     await empty(redis_url)
     for name, text in {"calm": CALM, **bots}.items():
         (folder / f"{name}.py").write_text(text)
@@ -154,7 +154,8 @@ async def worker_process(
     registry = open_registry(redis_url)
     running = RunningWorker(process, registry, log)
     try:
-        await running.serving()
+        if is_ready:
+            await running.serving()
         yield running
     finally:
         for stream in running.streams.values():

@@ -24,14 +24,20 @@ class Thing:
     warns: bool = True  # else it works for the bot all the same
 
 
-def belongings() -> list[Thing]:
-    """All of them, as they are now."""
+def logs() -> list[Thing]:
+    """The ways of a line to our log, as they are now."""
     return [
-        Thing("sys.path", _path(), "to go first in sys.path is refused: what was added is searched last", warns=False),
-        Thing("working folder", _folder(), "name files by where your module lies: Path(__file__).parent"),
         Thing("logging: handlers", _root_handlers(), _LOGGING),
         Thing("logging: levels", _log_levels(), _LOGGING),
         Thing("structlog.configure", _structlog(), _LOGGING),
+    ]
+
+
+def belongings() -> list[Thing]:
+    """All else, as it is now."""
+    return [
+        Thing("sys.path", _path(), "to go first in sys.path is refused: what was added is searched last", warns=False),
+        Thing("working folder", _folder(), "name files by where your module lies: Path(__file__).parent"),
         Thing("warnings as errors", _warnings(), "turn warnings into errors in your tests"),
         Thing("sys.stdout", _attribute(sys, "stdout"), "write to a stream of your own"),
         Thing("sys.stderr", _attribute(sys, "stderr"), "write to a stream of your own"),
@@ -46,7 +52,9 @@ def belongings() -> list[Thing]:
     ]
 
 
-_LOGGING = "get a logger and write to it: its lines of INFO and above are in the worker's log; a file of your own works"
+_LOGGING = (
+    "leave it out: your lines are in the worker's log (SFVOPI_LOG_LEVEL=DEBUG for more); a file of your own works"
+)
 _COLLECTS = "leave it out: the worker chooses when to collect garbage, and what waits for it"
 
 

@@ -15,7 +15,7 @@ from typing import Self
 
 from shared.process.signals import OWN_SIGNALS
 from shared.telemetry.logs import get_logger
-from worker.belongings import belongings
+from worker.belongings import Thing, belongings, logs
 from worker.refusals import Refusals
 from worker.tasks import code_of, whose
 
@@ -29,11 +29,12 @@ class OwnProcess:
         self.bots: Callable[[], Collection[str]] = lambda: ()  # those whose code runs now
         self._told: set[tuple[str, str]] = set()
         self._log = get_logger(__name__)
-        self._things = belongings()
+        self._logs, self._things = logs(), belongings()
         self._refusals = Refusals(self.tell)
 
     def tell(self, what: str, instead: str, *, warns: bool = True) -> None:
-        """A bot did this, and it does not hold. Said once of each bot."""
+        """A bot did this, and it does not hold. Said once of each bot, where it is read."""
+        self._look_at(self._logs)
         bot = whose().get("bot") or ", ".join(sorted(self.bots()))
         if (bot, what) not in self._told:
             self._told.add((bot, what))
@@ -42,11 +43,14 @@ class OwnProcess:
 
     def keep(self) -> None:
         """The process is to stay as it is now: the worker itself has changed something."""
-        self._things = belongings()
+        self._logs, self._things = logs(), belongings()
 
     def look(self) -> None:
         """Put back what has changed: some 20 µs."""
-        for thing in self._things:
+        self._look_at([*self._logs, *self._things])
+
+    def _look_at(self, things: list[Thing]) -> None:
+        for thing in things:
             if thing.is_changed():
                 self.tell(thing.what, thing.instead, warns=thing.warns)
 

@@ -155,7 +155,7 @@ def _name(number: int) -> str:
 
 _SIGNALS = "leave it out: the worker drains on SIGTERM, and tells each call its end (on_client_disconnected)"
 _VARIABLES = "the worker was started with it, or another bot has set it: give it to the worker, and leave override out"
-_SINKS = "leave it out: lines of INFO and above are in the worker's log, with the call's id; a file of your own works"
+_SINKS = "leave it out: your lines are in the worker's log (SFVOPI_LOG_LEVEL=DEBUG for more); a file of your own works"
 _LOOP = {
     "stop": "end the call with EndWorkerFrame or pipeline.cancel()",
     "set_exception_handler": "catch what your own tasks raise",

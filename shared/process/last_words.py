@@ -113,7 +113,7 @@ class LastWords:
         self._exit(status)
 
     def _kill_named(self, pid: int, number: int) -> None:
-        if pid == self._pid and number == signal.SIGKILL:
+        if pid == self._pid and number in (signal.SIGKILL, signal.SIGSTOP):
             self._tell(by_itself=True)
         self._kill(pid, number)
 

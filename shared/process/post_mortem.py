@@ -59,6 +59,14 @@ def is_stopped(pid: int, proc: Path = Path("/proc")) -> bool:
         return False
 
 
+def waited_s(pid: int, proc: Path = Path("/proc")) -> float:
+    """How long, in all, its first thread was ready to run and had no core; 0 where it is not known."""
+    try:
+        return int((proc / str(pid) / "schedstat").read_text().split()[1]) / 1e9
+    except (OSError, ValueError, IndexError):
+        return 0.0
+
+
 def resident_mb(pid: int, proc: Path = Path("/proc")) -> float:
     """The memory of this process; 0 where it is not known."""
     try:

@@ -23,7 +23,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from shared.fleet.death import DeathCause
-from shared.process.post_mortem import OutOfMemoryKills, cause_of, is_stopped, resident_mb
+from shared.process.post_mortem import OutOfMemoryKills, cause_of, is_stopped, resident_mb, waited_s
 
 BEATS_FD = "WATCHDOG_BEATS_FD"  # the pipe and our pid, in the child's environment: see `beats.py`
 KILLED = 70  # exit status: the child froze, or took too much memory, and was killed (EX_SOFTWARE)
@@ -33,6 +33,7 @@ ANSWER_S = 0.3  # for a child that is about to be killed, to say what it is in
 LEAVE_S = 5.0  # for a child that beat and has closed its pipe, to be gone
 MEMORY_EXCESS = 1.2  # of its limit: from nine tenths on it takes no new calls, which is the gentler way
 BUSY_S = 0.75  # a loop that has missed a beat is still in what made the memory grow
+STARVED = 0.95  # of its silence a process waited for a core: the machine's fault. Code that spins has some of it
 PASSED_ON = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP)
 
 
@@ -83,7 +84,7 @@ class _Watch:
         self._told: dict[str, Any] = {}
         self._unread = b""
         self._is_closed = False
-        self._heard_at = time.monotonic()
+        self._heard_at, self._waited_s = time.monotonic(), 0.0
         self._memory = OutOfMemoryKills()
         self._beyond_since: float | None = None  # its memory
 
@@ -125,8 +126,10 @@ class _Watch:
         return self._kill("too much memory: killed", DeathCause.MEMORY, f"{used_mb:.0f} MB of {limit_mb:.0f}")
 
     def _freeze(self, silent_s: float) -> Death | None:
-        if is_stopped(self._child):
+        if is_stopped(self._child) and not self._told.get("by_itself"):
             return self._kill(FROZEN, DeathCause.OUTSIDE, f"stopped for {silent_s:.1f} s", silent_s)
+        if (late_s := waited_s(self._child) - self._waited_s) > STARVED * silent_s:
+            return self._kill(FROZEN, DeathCause.OUTSIDE, f"without a core for {late_s:.1f} s", silent_s)
         self._ask()
         stack = self._told.get("stack") or [""]
         where = f" in {stack[-1]}" if stack[-1] else ""
@@ -169,7 +172,7 @@ class _Watch:
         for line in lines:
             with contextlib.suppress(ValueError):
                 self._told.update(json.loads(line))
-        self._heard_at = time.monotonic()
+        self._heard_at, self._waited_s = time.monotonic(), waited_s(self._child)
         return True
 
 

@@ -1,11 +1,15 @@
 """What a parent makes of its child's end: the cause, and by whose hand."""
 
+import os
 import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
 
-from shared.process.post_mortem import OutOfMemoryKills, cause_of, is_stopped, resident_mb
+from shared.process.post_mortem import OutOfMemoryKills, cause_of, is_stopped, resident_mb, waited_s
 
 LEFT = {"leaves": True}
 
@@ -63,6 +67,7 @@ def test_where_linux_tells_nothing_nothing_is_known(tmp_path: Path) -> None:
     assert not kills.was_recent
     assert not is_stopped(1, tmp_path)
     assert resident_mb(1, tmp_path) == 0
+    assert waited_s(1, tmp_path) == 0
 
 
 def test_a_process_that_was_stopped_is_told_from_one_that_sleeps(tmp_path: Path) -> None:
@@ -70,3 +75,17 @@ def test_a_process_that_was_stopped_is_told_from_one_that_sleeps(tmp_path: Path)
     for state, stopped in (("S", False), ("R", False), ("T", True), ("t", True)):
         (tmp_path / "5/stat").write_text(f"5 (a (bad) name) {state} 1 5\n")
         assert is_stopped(5, tmp_path) is stopped
+
+
+def test_a_process_that_wanted_a_core_and_had_none_has_waited() -> None:
+    """Two that spin on one core: each waits about half of the time."""
+    spin = "import time\nend = time.monotonic() + 1\nwhile time.monotonic() < end: pass"
+    core = min(os.sched_getaffinity(0))
+    both = [
+        subprocess.Popen([sys.executable, "-c", f"import os; os.sched_setaffinity(0, [{core}]);{spin}"]) for _ in "12"
+    ]
+    time.sleep(0.8)
+    waited = [waited_s(process.pid) for process in both]
+    for process in both:
+        process.wait()
+    assert min(waited) > 0.1

@@ -254,3 +254,70 @@ async def test_what_a_bot_does_to_the_process_holds_for_nobody_and_the_log_says_
     assert asked == {*ENDS} - {"cancels_itself"}
     dead = [line for line in log if line["event"] == "side task died"]
     assert not dead
+
+
+AT_IMPORT = """
+import asyncio, gc, logging, os, signal, sys
+
+from dotenv import load_dotenv
+from loguru import logger
+from pipecat.workers.runner import WorkerRunner
+
+logger.remove(0)
+logger.add(sys.stderr, level="DEBUG")
+logger.debug("a secret of loguru")
+logging.basicConfig(level=logging.DEBUG, force=True)
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+signal.signal(signal.SIGINT, signal.default_int_handler)
+asyncio.get_event_loop().add_signal_handler(signal.SIGINT, print)
+with open("contradicts.env", "w") as file:
+    file.write("GIVEN=by the file\\nNEW=1\\n")
+load_dotenv(override=True, dotenv_path="contradicts.env")
+os.chdir("/")
+sys.path.insert(0, "/nowhere")
+gc.disable()
+
+from calm import run
+
+
+async def bot(runner_args):
+    os.chdir("/tmp")
+    sys.excepthook = print
+    await run(runner_args, WorkerRunner(handle_sigterm=True))
+"""
+
+
+async def test_after_an_import_and_a_rehearsal_the_process_is_the_workers_again(tmp_path, redis_url):
+    settings = {"SFVOPI_BOT": "at_import:bot", "SFVOPI_REHEARSE": "on", "GIVEN": "by the operator"}
+    async with worker_process(tmp_path, redis_url, {"at_import": AT_IMPORT}, **settings) as worker:
+        assert os.path.samefile(f"/proc/{worker.pid}/cwd", tmp_path)
+        os.kill(worker.pid, signal.SIGTERM)
+        log, took_s = await worker.ends(10)
+    assert worker.process.returncode == 0
+    assert took_s < 5
+    told = {
+        line["what"] for line in log if line.get("bot") == "at_import:bot" and "what the worker owns" in line["event"]
+    }
+    assert told >= {
+        *("logger.add(sys.stderr)", "logging: handlers", "logging: levels", "working folder", "sys.path", "gc.disable"),
+        *("signal.signal(SIGTERM)", "signal.signal(SIGINT)", "os.environ['GIVEN'] = …", "sys.excepthook"),
+        "loop.add_signal_handler(SIGTERM)",
+    }
+    assert "a secret of loguru" not in worker.text()
+
+
+async def test_a_bot_that_exits_at_its_import_or_rehearsal_is_named_and_the_worker_says_why(tmp_path, redis_url):
+    bots = {
+        "gone": "import sys\nsys.exit('no key')\n",
+        "going": "import sys\nasync def bot(_):\n    sys.exit('no key')\n",
+    }
+    numbers = '[default]\nbot = "calm:bot"\n["+918000000001"]\nbot = "gone:bot"\n["+918000000002"]\nbot = "going:bot"\n'
+    (tmp_path / "bots.toml").write_text(numbers)
+    settings = {"SFVOPI_BOTS": "bots.toml", "SFVOPI_REHEARSE": "on"}
+    async with worker_process(tmp_path, redis_url, bots, is_ready=False, **settings) as worker:
+        async with asyncio.timeout(30):
+            while "going:bot" not in worker.text():
+                await asyncio.sleep(0.1)
+        assert worker.process.returncode is None
+    said = [line for line in worker.log() if "SystemExit: no key" in str(line)]
+    assert {line["bot"] for line in said} == {"gone:bot", "going:bot"}

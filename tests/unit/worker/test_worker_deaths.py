@@ -62,6 +62,7 @@ ACTS = {
     "exit": lambda: os._exit(3),
     "exit0": lambda: os._exit(0),
     "kill": lambda: os.kill(os.getpid(), signal.SIGKILL),
+    "stop": lambda: os.kill(os.getpid(), signal.SIGSTOP),
     "exec": lambda: os.execv("/bin/sleep", ["sleep", "60"]),
 }
 
@@ -118,6 +119,7 @@ FAST = {"SFVOPI_WATCHDOG_S": "1.2"}
         ("regex", "frozen", "re"),
         ("subprocess", "frozen", "subprocess"),
         ("later", "frozen", ""),
+        ("stop", "frozen", "stood still"),
         ("tool", "frozen", "work"),
         ("segv", "crashed", "SIGSEGV"),
         ("thread", "crashed", "SIGSEGV"),
