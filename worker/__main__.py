@@ -7,7 +7,7 @@ import importlib
 import sys
 
 from shared.process.watchdog import guard
-from worker.death_note import tell
+from worker.death_note import prepare, tell
 
 # what looks inside a bot, without a fleet, and prints JSON
 COMMANDS = {"eval": "worker.evaluation", "rehearse": "worker.rehearsing"}
@@ -15,4 +15,4 @@ COMMANDS = {"eval": "worker.evaluation", "rehearse": "worker.rehearsing"}
 if __name__ == "__main__":
     if sys.argv[1:2] and sys.argv[1] in COMMANDS:
         sys.exit(importlib.import_module(COMMANDS[sys.argv[1]]).main(sys.argv[2:]))
-    sys.exit(guard("worker.process", tell))
+    sys.exit(guard("worker.process", tell, prepare))

@@ -1,8 +1,7 @@
 """What a worker died of, into the registry, by its watchdog: the one that is left.
 
-What it needs is imported when the child is dead, and not before: a watchdog lives beside each worker, and is small.
-It takes a third of a second, while the calls are already placed again; each of them is judged when it comes to its
-next worker.
+What it needs is imported when the child is dead, or has been silent for a while, and not before: a watchdog lives
+beside each worker, and is small. It takes a quarter of a second, for which calls that may be the culprits wait.
 """
 
 import sys
@@ -19,14 +18,20 @@ def tell(death: Death) -> None:
     """Write the note. A worker that left in good order has written its own; one that never began has none."""
     if death.cause is DeathCause.ENDED or not death.told.get("worker_id"):
         return
-    # Redis' client wants it for the tokens of one cloud: a tenth of a second
-    sys.modules.setdefault("jwt", ModuleType("jwt"))
+    prepare()
     import asyncio
 
     try:
         asyncio.run(asyncio.wait_for(_write(death), GIVEN_UP_S))
     except Exception as error:  # it is written in vain: calls are judged without it
         log("the death note could not be written", reason=type(error).__name__)
+
+
+def prepare() -> None:
+    """Import what `tell` needs."""
+    # Redis' client wants it for the tokens of one cloud: a tenth of a second
+    sys.modules.setdefault("jwt", ModuleType("jwt"))
+    import shared.registry  # noqa: F401
 
 
 async def _write(death: Death) -> None:

@@ -33,6 +33,7 @@ ANSWER_S = 0.3  # for a child that is about to be killed, to say what it is in
 LEAVE_S = 5.0  # for a child that beat and has closed its pipe, to be gone
 MEMORY_EXCESS = 1.2  # of its limit: from nine tenths on it takes no new calls, which is the gentler way
 BUSY_S = 0.75  # a loop that has missed a beat is still in what made the memory grow
+SILENT_S = 1.0  # two beats are missing
 STARVED = 0.95  # of its silence a process waited for a core: the machine's fault. Code that spins has some of it
 PASSED_ON = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP)
 
@@ -48,10 +49,12 @@ class Death:
     status: int  # for us to exit with
 
 
-def guard(module: str, tell: Callable[[Death], None] = lambda death: None) -> int:
+def guard(
+    module: str, tell: Callable[[Death], None] = lambda death: None, prepare: Callable[[], None] = lambda: None
+) -> int:
     """Run `python -m module` with our arguments under watch; returns the exit status for this process.
 
-    `tell` is called once, when the child is dead.
+    `tell` is called once, when the child is dead; `prepare` before, if it seems that it will be soon.
     """
     beats, given = os.pipe()
     os.set_inheritable(given, True)
@@ -62,7 +65,7 @@ def guard(module: str, tell: Callable[[Death], None] = lambda death: None) -> in
     for sig in PASSED_ON:
         signal.signal(sig, lambda number, _: _pass_on(child, number))
     signal.pthread_sigmask(signal.SIG_UNBLOCK, PASSED_ON)
-    death = _Watch(child, beats).until_death()
+    death = _Watch(child, beats, prepare).until_death()
     if death.cause is not DeathCause.ENDED and death.told.get("worker_id"):
         named = {name: death.told.get(name) for name in ("call_id", "bot", "stack") if death.told.get(name)}
         log("worker died", pid=child, cause=str(death.cause), detail=death.detail, **named)
@@ -78,8 +81,9 @@ def _pass_on(child: int, number: int) -> None:
 class _Watch:
     """One child: what it told, when its loop beat last."""
 
-    def __init__(self, child: int, beats: int) -> None:
+    def __init__(self, child: int, beats: int, prepare: Callable[[], None]) -> None:
         self._child = child
+        self._prepare: Callable[[], None] | None = prepare
         self._beats = beats
         self._told: dict[str, Any] = {}
         self._unread = b""
@@ -108,6 +112,9 @@ class _Watch:
             return self._kill("closed: killed", DeathCause.CRASHED, "it closed its pipe, and did not end")
         if not self._is_closed and limit_s and silent_s > limit_s:
             return self._freeze(silent_s)
+        if limit_s and silent_s > SILENT_S and self._prepare is not None:
+            self._prepare()
+            self._prepare = None
         return self._judge_memory(silent_s)
 
     def _judge_memory(self, silent_s: float) -> Death | None:
