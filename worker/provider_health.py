@@ -183,6 +183,7 @@ class ProviderHealth:
         self._is_muted = False
         self._detects_speech = False
         self._words_at = NEVER  # given to the voice
+        self._voice = ""  # to which one
         self._soundless_at = NEVER  # a text without a letter or a figure was: an emoji, "..."
         self._sound_at = NEVER
         self._said_until = NEVER
@@ -250,10 +251,10 @@ class ProviderHealth:
         self._tools.discard(call)
         self._happened_at = now
 
-    def words_given(self, text: str, now: float) -> None:
-        """To the voice. What has no letter and no figure makes no sound, and its error is nobody's trouble."""
+    def words_given(self, text: str, now: float, voice: str = "") -> None:
+        """To this voice. What has no letter and no figure makes no sound, and its error is nobody's trouble."""
         if any(letter.isalnum() for letter in text):
-            self._words_at = now
+            self._words_at, self._voice = now, voice
         elif text.strip():
             self._soundless_at = now
 
@@ -364,7 +365,9 @@ class ProviderHealth:
             case Service.LLM:
                 return not self._is_another_model_the_bots(cause.failure.source)
             case Service.TTS:
-                return cause.failure.is_dead or (self._words_at > self._understood_at and self._failed_on_words(cause))
+                is_asked = self._words_at > self._understood_at
+                failed = cause.failure.is_dead or (is_asked and self._failed_on_words(cause))
+                return failed and self._speaks_with(cause.failure)
 
     def _failed_on_words(self, cause: _Cause) -> bool:
         """Rather than on the soundless end of an answer, which is worth one report."""
@@ -384,8 +387,12 @@ class ProviderHealth:
             return True
         if self._words_at <= self._sound_at or self._words_at <= self._understood_at:
             return False
-        voices = [cause for cause in self._causes.values() if cause.failure.service is Service.TTS]
+        voices = [cause for cause in self._causes.values() if self._speaks_with(cause.failure)]
         return not any(cause.failure.is_dead or self._failed_on_words(cause) for cause in voices)
+
+    def _speaks_with(self, failure: Failure) -> bool:
+        """Whether the bot's words went to this voice, if they went to any."""
+        return failure.service is Service.TTS and self._voice in ("", failure.source)
 
     def _is_unheard(self) -> bool:
         if self._understood_at >= self._spoke_at or self._stopped_at <= self._said_until:

@@ -37,6 +37,7 @@ SETTINGS = {
     "SFVOPI_LAG_LIMIT_MS": "0",  # a worker that lags shall have calls, for them to be heard stuttering
     "SFVOPI_RECONNECT_WINDOW_S": str(RECONNECT_S),
     "SFVOPI_HOLD_MAX_S": "10",
+    "SFVOPI_GREETING_PATIENCE_S": "4",  # a day is short: so is a call whose voice refuses it
     "PYTHONPATH": str(ROOT),
 }
 SEVERITY = {alert.name: alert.severity for alert in alerts(Clock())}

@@ -148,8 +148,8 @@ class CallObserver:
         else:
             self._watch.tool_ended(frame.tool_call_id, "ok", frame.result)
 
-    def _words_given(self, _: TTSService, __: str, text: str) -> None:
-        self._watch.health.words_given(text, time.monotonic())
+    def _words_given(self, voice: TTSService, _: str, text: str) -> None:
+        self._watch.health.words_given(text, time.monotonic(), voice.name)
 
     def _active(self, _: Frame, __: FrameProcessor) -> None:
         self._watch.active()

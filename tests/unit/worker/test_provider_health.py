@@ -314,6 +314,19 @@ def test_what_is_dead_stays_so_over_turns_until_it_is_used_again():
     assert made.given_up(90.0) is None
 
 
+def test_a_voice_that_the_bot_does_not_speak_with_ends_nothing():
+    made = health()
+    made.failed(failure(Service.TTS, source="the french voice", is_dead=True), 0.1)
+    made.words_given("Hello.", 0.2, "the english voice")
+    assert made.given_up(9.0) is None, "it takes long for its first sound"
+    made.sound_came(1.0, 9.0)
+    made.caller_spoke(12.0)
+    made.caller_stopped(13.0)
+    made.caller_understood(13.2)
+    made.words_given("Bonjour.", 13.5, "the french voice")
+    assert made.given_up(14.2) is not None
+
+
 # -- the recogniser
 
 

@@ -158,6 +158,7 @@ async def model_breaks_off(stage: Stage) -> None:
     stage.faults(openai="drop:3.0")
     await stage.caller.speaks()
     assert await stage.caller.hears_all()
+    stage.fakes.openai.seconds_per_token = 0.0
 
 
 async def emoji_at_the_end(stage: Stage) -> None:
@@ -225,6 +226,7 @@ async def filler_without_sound(stage: Stage) -> None:
     await asyncio.sleep(1.0)
     stage.faults(cartesia="")
     assert await stage.caller.hears_all()
+    stage.fakes.openai.latency_s = 0.1
 
 
 async def two_turns(stage: Stage) -> None:
