@@ -15,7 +15,7 @@ from shared.telemetry.catalogue import BOTS_AFTER_CALL, SESSION_TASKS_LEFT, STUC
 from shared.telemetry.logs import get_logger
 from shared.telemetry.meter import Meter
 from worker.observing import CallWatch
-from worker.pipeline.finish import ask_to_cancel, close_clients, end_helpers, force, helpers_of, is_at_work
+from worker.pipeline.finish import ask_to_cancel, clean_up, close_clients, end_helpers, force, helpers_of, is_at_work
 from worker.stream import CallStream
 from worker.tasks import SessionTasks, start_shared
 
@@ -81,6 +81,8 @@ class Afterwork:
                     return await self._abandon()
         await self._until(lambda: not any(worker._active_jobs for worker in helpers_of(pipeline)))
         await end_helpers(pipeline)
+        if self._stream.is_left_running:
+            await clean_up(pipeline)
         return True
 
     async def _abandon(self) -> bool:

@@ -13,9 +13,8 @@ from typing import Any
 
 SCHEMA = 1
 MAX_BYTES = 256_000
-SPOKEN = frozenset({"user", "assistant", "tool"})
 INSTRUCTIONS = frozenset({"system", "developer"})  # of a bot's in the course of the call, and summaries
-ROLES = SPOKEN | INSTRUCTIONS
+ROLES = frozenset({"user", "assistant", "tool"}) | INSTRUCTIONS
 RUNNING = "IN_PROGRESS"  # Pipecat's own content of a tool message that waits for its result
 OUTCOME_UNKNOWN = json.dumps({"error": "outcome unknown: the call was moved to another process while this tool ran"})
 
@@ -130,9 +129,8 @@ def conversation_of(messages: Iterable[Any]) -> list[Message]:
 
 
 def waits_for_an_answer(messages: Sequence[Message]) -> bool:
-    """Whether the caller, or a tool, had the last word."""
-    spoken = [message for message in messages if message.get("role") in SPOKEN]
-    return bool(spoken) and spoken[-1].get("role") != "assistant"
+    """Whether the model is to speak next: the caller, a tool or an instruction of the bot's came last."""
+    return bool(messages) and messages[-1].get("role") != "assistant"
 
 
 def settled(messages: Sequence[Any]) -> list[Any]:

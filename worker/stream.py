@@ -82,6 +82,7 @@ class CallStream:
         self.pipeline: Any = None  # Pipecat's PipelineWorker, once the transport knows it
         self.has_pipeline = asyncio.Event()
         self.pipeline_ended = asyncio.Event()  # it says nothing any more: all was said, or it was cancelled
+        self.is_left_running = False  # a StopFrame ended it, which leaves the processors as they are
         self.has_said_all = False  # and the caller has heard all that was queued
         self.handles_disconnect: Callable[[], bool] = lambda: False  # whether the bot listens to the caller's leaving
         self.is_hung_up = False  # the caller is gone

@@ -54,6 +54,15 @@ def pipelines_beside(pipeline: PipelineWorker) -> list[PipelineWorker]:
     return [worker for worker in workers if isinstance(worker, PipelineWorker) and worker is not pipeline]
 
 
+async def clean_up(pipeline: PipelineWorker) -> None:
+    """End the processors of a pipeline that was only stopped."""
+    try:
+        async with asyncio.timeout(ASK_DEADLINE_S):
+            await pipeline.pipeline.cleanup()
+    except TimeoutError:
+        return
+
+
 def helpers_of(pipeline: PipelineWorker) -> list[BaseWorker]:
     """The other workers of the bot's runner that still run."""
     runner = pipeline._worker_runner

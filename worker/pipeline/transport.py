@@ -34,6 +34,7 @@ from pipecat.frames.frames import (
     OutputTransportMessageFrame,
     OutputTransportMessageUrgentFrame,
     StartFrame,
+    StopFrame,
     TTSAudioRawFrame,
     TTSSpeakFrame,
     TTSTextFrame,
@@ -203,7 +204,8 @@ class SFVoPIInput(BaseInputTransport):
             self._stream.watch.idle_seen = True
 
         async def finished(_: Any, frame: Frame) -> None:
-            if isinstance(frame, EndFrame | CancelFrame):
+            self._stream.is_left_running = isinstance(frame, StopFrame)
+            if not self._stream.is_left_running:
                 self._stream.pipeline_ended.set()
 
         pipeline.add_event_handler("on_idle_timeout", idle)

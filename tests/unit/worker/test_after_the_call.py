@@ -10,10 +10,11 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from pipecat.frames.frames import EndFrame, TTSAudioRawFrame, TTSStartedFrame, TTSStoppedFrame
+from pipecat.frames.frames import EndFrame, Frame, TTSAudioRawFrame, TTSStartedFrame, TTSStoppedFrame
 from pipecat.pipeline.pipeline import Pipeline
 from pipecat.pipeline.worker import PipelineParams, PipelineWorker
-from pipecat.processors.frame_processor import FrameProcessor
+from pipecat.processors.audio.audio_buffer_processor import AudioBufferProcessor
+from pipecat.processors.frame_processor import FrameDirection, FrameProcessor
 from pipecat.workers.base_worker import BaseWorker
 from pipecat.workers.runner import WorkerRunner
 
@@ -26,11 +27,13 @@ WORK_S = 1.5
 class Speaking:
     """A bot that speaks for a second, and what it did."""
 
-    def __init__(self, arguments: Any, *behind: FrameProcessor, seconds: float = 1.0) -> None:
+    def __init__(
+        self, arguments: Any, *behind: FrameProcessor, before: tuple[FrameProcessor, ...] = (), seconds: float = 1.0
+    ) -> None:
         self.transport = SFVoPITransport.for_call(arguments)
         self.done: list[str] = []
         self.pipeline = PipelineWorker(
-            Pipeline([self.transport.input(), self.transport.output(), *behind]),
+            Pipeline([self.transport.input(), *before, self.transport.output(), *behind]),
             params=PipelineParams(audio_in_sample_rate=8000, audio_out_sample_rate=8000),
             enable_rtvi=False,
             enable_turn_tracking=False,
@@ -376,3 +379,78 @@ async def test_a_bot_that_cancels_and_raises_has_failed_and_apologises(fleet, bo
     carrier = await placed(fleet)
     assert await carrier.closed(8) == 1000
     assert (await fleet.ended()).reason == Reason.BOT_ERROR
+
+
+@pytest.mark.parametrize("ends_itself", [True, False])
+async def test_a_recording_is_uploaded_when_the_line_is_closed(start_worker, until, ends_itself):
+    fleet = await start_worker(reconnect_window_s=0, cancel_grace_s=0.5, after_call_s=5)
+    made: list[Speaking] = []
+
+    async def bot(arguments: Any) -> None:
+        recorder = AudioBufferProcessor(sample_rate=8000, num_channels=2, auto_start_recording=True)
+        made.append((Goodbye if ends_itself else Speaking)(arguments, recorder))
+
+        @recorder.event_handler("on_audio_data")
+        async def recorded(*_: Any) -> None:
+            await made[-1].work("uploaded")
+
+        await made[-1].run()
+
+    fleet.bots.bots["test:after"] = bot
+    carrier = await placed(fleet)
+    await until(lambda: carrier.heard_s > 0.5)
+    if not ends_itself:
+        await carrier.hang_up()
+    await until(lambda: not len(fleet.app.sessions))
+    assert made[0].done == []
+    await fleet.ended()
+    assert made[0].done == ["uploaded"]
+    assert fleet.count("sfvopi_stuck_sessions_total", step="cancelled") == 0
+
+
+async def test_a_bot_whose_call_goes_on_elsewhere_is_not_told_that_the_caller_has_gone(fleet, until, bot_of):
+    async def act(bot: Speaking) -> None:
+        @bot.transport.event_handler("on_client_disconnected")
+        async def gone(*_: Any) -> None:
+            bot.done.append("told")
+
+        await bot.run()
+        bot.done.append("handed over" if bot.transport.is_handed_over else "over")
+
+    made = bot_of(Speaking, act)
+    carrier = await placed(fleet)
+    await until(lambda: carrier.heard_s > 0.3)
+    fleet.app.sessions.get("call-1").hand_over("another")
+    await until(lambda: not len(fleet.app.sessions) and not len(fleet.app.afterwards))
+    assert made[0].done == ["handed over"]
+
+
+async def test_a_pipeline_that_waits_for_a_handler_is_not_stuck(start_worker, until):
+    """Its goodbye was heard: the line is closed after the grace, and the handler is left to finish."""
+    fleet = await start_worker(end_grace_s=0.3, after_call_s=5)
+    made: list[Speaking] = []
+
+    class Waits(FrameProcessor):
+        """Lets the EndFrame pass when its bot has done its work."""
+
+        async def process_frame(self, frame: Frame, direction: FrameDirection) -> None:
+            await super().process_frame(frame, direction)
+            if isinstance(frame, EndFrame):
+                await until(lambda: made[0].done, 10)
+            await self.push_frame(frame, direction)
+
+    async def bot(arguments: Any) -> None:
+        made.append(Goodbye(arguments, before=(Waits(),)))
+
+        @made[-1].pipeline.event_handler("on_pipeline_started")
+        async def started(*_: Any) -> None:
+            await made[-1].work("handled", 4)
+
+        await made[-1].run()
+
+    fleet.bots.bots["test:after"] = bot
+    carrier = await placed(fleet)
+    assert await carrier.closed(6) == 1000
+    assert not made[0].done
+    assert (await fleet.ended()).reason == Reason.BOT_ENDED
+    assert made[0].done == ["handled"]

@@ -160,6 +160,7 @@ def said(pipeline: Pipeline) -> list[str]:
     return [frame.text if isinstance(frame, TTSSpeakFrame) else type(frame).__name__ for frame in pipeline.frames]
 
 
+NODE = {"role": "developer", "content": "Now ask for the day."}
 USER, BOT = {"role": "user", "content": "When?"}, {"role": "assistant", "content": "At nine."}
 
 
@@ -195,6 +196,8 @@ async def test_a_second_session_has_messages_and_state_and_says_again_what_was_n
     [
         ([USER, BOT], [], True, ["We were cut off."]),
         ([USER], [], True, ["We were cut off.", "LLMRunFrame"]),
+        ([NODE], [], True, ["We were cut off.", "LLMRunFrame"]),
+        ([USER, BOT, NODE], [], True, ["We were cut off.", "LLMRunFrame"]),
         ([USER], ["At nine."], False, ["We were cut off.", "LLMRunFrame"]),
         ([], ["Hello."], True, ["Hello."]),
     ],
@@ -221,7 +224,6 @@ PROMPT = {"role": "system", "content": "Be kind."}
 EXAMPLE = {"role": "user", "content": "the bot's own example"}
 OWN = [PROMPT, EXAMPLE]
 SUMMARY = {"role": "user", "content": "Summary: opening hours were asked for."}
-NODE = {"role": "developer", "content": "Now ask for the day."}
 CALL = {"role": "assistant", "tool_calls": [{"id": "t", "type": "function", "function": {"name": "f"}}]}
 RUNNING = {"role": "tool", "tool_call_id": "t", "content": "IN_PROGRESS"}
 UNKNOWN = {"role": "tool", "tool_call_id": "t", "content": OUTCOME_UNKNOWN}

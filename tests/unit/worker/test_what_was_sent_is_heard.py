@@ -188,7 +188,8 @@ async def test_a_stop_frame_lets_what_is_queued_be_heard(fleet):
 
     sent, heard, record = await heard_of(fleet, bot, True)
     assert heard == sent
-    assert record.reason == "bot_ended"
+    assert (record.reason, record.detail) == ("bot_ended", "")
+    assert fleet.count("sfvopi_session_tasks_left_total") == 0
 
 
 async def test_plain_audio_is_heard_whole_as_well(fleet):
