@@ -28,7 +28,14 @@ from shared.telemetry.traces import NO_SPAN, Span
 from worker.bot_faults import explain, is_own
 from worker.bot_loader import Bot
 from worker.observing import CallWatch
-from worker.pipeline.anatomy import VAD_REMEDY, has_speech_detection, has_substitute, processors_in
+from worker.pipeline.anatomy import (
+    VAD_REMEDY,
+    has_speech_detection,
+    has_substitute,
+    processors_in,
+    transport_detects_speech,
+)
+from worker.pipeline.audio_path import starved
 from worker.pipeline.faults import is_away, is_final, is_provider_away
 from worker.pipeline.finish import ask_all_to_cancel, close_clients, force, pipelines_beside
 from worker.session import runner_arguments
@@ -169,7 +176,7 @@ async def _look(name: str, stream: RehearsalStream, running: asyncio.Task[Rehear
     if not started.is_set():
         await _wait({started}, running, ERROR_S)
     await asyncio.sleep(0 if running.done() else LINGER_S)
-    hears = has_speech_detection(stream.pipeline.pipeline)
+    hears = has_speech_detection(stream.pipeline.pipeline) or transport_detects_speech(stream.pipeline.pipeline)
     return replace(_judge(name, stream, running), hears=hears)
 
 
@@ -217,7 +224,8 @@ def remarks_on(stream: CallStream) -> tuple[str, ...]:
     """What the transport noticed, and what the processors of the pipeline have to say of themselves."""
     processors = processors_in(stream.pipeline.pipeline) if stream.pipeline is not None else ()
     own = (remark for processor in processors for remark in getattr(processor, "remarks", list)())
-    return (*stream.remarks, *own)
+    waits_in_vain = starved(stream.pipeline.pipeline) if stream.pipeline is not None else ()
+    return (*stream.remarks, *own, *waits_in_vain)
 
 
 async def _wait(events: set[asyncio.Event], running: asyncio.Task[Any], seconds: float) -> None:

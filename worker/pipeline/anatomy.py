@@ -49,6 +49,11 @@ def has_speech_detection(pipeline: FrameProcessor) -> bool:
     return False
 
 
+def transport_detects_speech(pipeline: FrameProcessor) -> bool:
+    """Whether the transport notices it, whoever makes something of that."""
+    return any(getattr(processor, "detects_speech", False) for processor in processors_in(pipeline))
+
+
 def is_audio_wanted_behind(processor: FrameProcessor, pipeline: FrameProcessor) -> bool:
     """Whether somebody behind this processor may do something with the bot's audio, such as record it."""
     everybody = list(processors_in(pipeline))
