@@ -160,6 +160,27 @@ async def test_the_recording_holds_the_caller_left_and_the_bot_right(server, tmp
     assert audioop.rms(left, 2) > audioop.rms(right, 2)  # then the caller speaks
 
 
+@pytest.mark.parametrize("is_whole", [True, False])
+async def test_keys_of_the_bot_are_heard_as_a_machine_hears_them(server, is_whole):
+    import audioop
+
+    tones = audioop.add(tone(770, 0.3), tone(1336, 0.3), 2)
+    pieces = (
+        [tones] if is_whole else [piece for at in (0, 1600, 3200) for piece in (tones[at : at + 1600], bytes(1600))]
+    )
+
+    async def press(stream):
+        await stream.until(lambda s: s.of("media"))
+        for piece in pieces:
+            await stream.socket.send_text(render_command(PlayAudio(encode(piece, PCMA_8K), PCMA_8K)))
+        await listen_on(stream)
+
+    server.bot = press
+    report = await place_call(plan_for(server, hears_keys=True))
+    assert report.heard_digits == ("5" if is_whole else "555")
+    assert (await place_call(plan_for(server))).heard_digits == "", "nobody asked"
+
+
 # -- webhooks --
 
 
