@@ -431,6 +431,97 @@ SCENES = [
 ]
 
 
+# -- the same errors while nobody waits
+
+
+async def bot_speaks(stage: Stage) -> None:
+    await stage.greeted()
+    await stage.queue(TTSSpeakFrame("This takes a while. " * 8))
+    assert await stage.caller.hears()
+
+
+async def caller_speaks(stage: Stage) -> None:
+    await stage.greeted()
+    await stage.caller.begins()
+
+
+DURING = {
+    D.SPEAKS: caller_speaks,
+    D.LISTENS: bot_speaks,
+    D.HOLDS: tool_works,
+    D.HAS_THE_TURN: answered,
+}
+
+
+def recognition(fault: str) -> Callable[[Stage], Awaitable[None]]:
+    async def errs(stage: Stage) -> None:
+        stage.faults(deepgram=fault)
+        stage.cut("deepgram")
+        await asyncio.sleep(0.5 if fault == "503" else 5.0)  # a key is refused with the first reconnection
+        stage.faults(deepgram="")
+
+    return errs
+
+
+def model(fault: str) -> Callable[[Stage], Awaitable[None]]:
+    async def errs(stage: Stage) -> None:
+        stage.faults(openai=fault)
+        await stage.queue(LLMRunFrame())
+        await asyncio.sleep(0.4)
+        stage.faults(openai="")
+
+    return errs
+
+
+async def voice_errs(stage: Stage) -> None:
+    stage.faults(cartesia="error")
+    await stage.queue(TTSSpeakFrame("Ahem."))
+    await asyncio.sleep(0.4)
+    stage.faults(cartesia="")
+
+
+async def voice_is_refused(stage: Stage) -> None:
+    stage.faults(cartesia="401")
+    stage.cut("cartesia")
+    await asyncio.sleep(0.3)
+
+
+ERRORS = {
+    T.RECOGNISER: recognition("503"),
+    T.RECOGNISER_DEAD: recognition("401"),
+    T.MODEL: model("error"),
+    T.MODEL_DEAD: model("401"),
+    T.VOICE: voice_errs,
+    T.VOICE_DEAD: voice_is_refused,
+}
+NOT_SO = {  # what would be another cell: speech that is not heard, or has no voice to be answered with, is waited for
+    (T.RECOGNISER_DEAD, D.SPEAKS),
+    (T.VOICE_DEAD, D.SPEAKS),
+    (T.VOICE_DEAD, D.LISTENS),
+    (T.VOICE_DEAD, D.HOLDS),
+    (T.VOICE, D.LISTENS),  # one voice says one thing after the other: see the emoji
+}
+
+
+def scene_while_nobody_waits(trouble: Trouble, doing: Doing) -> Scene:
+    async def plays(stage: Stage) -> None:
+        await DURING[doing](stage)
+        await ERRORS[trouble](stage)
+
+    return Scene(
+        (trouble, doing),
+        "nobody waits",
+        plays,
+        plan=Plan(tools=(end_call,)) if doing is D.HOLDS else PLAIN,
+        answer_s=5.0 if trouble is T.RECOGNISER else ANSWER_S,
+        goes_on=trouble not in (T.RECOGNISER_DEAD, T.VOICE_DEAD),
+    )
+
+
+CELLS = [(trouble, doing) for trouble in ERRORS for doing in DURING if (trouble, doing) not in NOT_SO]
+SCENES += [scene_while_nobody_waits(trouble, doing) for trouble, doing in CELLS]
+
+
 @dataclass
 class Played:
     """What came of a scene."""
