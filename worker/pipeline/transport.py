@@ -361,6 +361,7 @@ class SFVoPIOutput(BaseOutputTransport):
         self._has_background = bool(params.audio_out_mixer)
         self._audio_came_at = 0.0
         self._tail: asyncio.TimerHandle | None = None
+        self._is_resampling = False  # Pipecat's resampler has a tail of audio in hand
         self._keys: asyncio.Task[None] | None = None  # being pressed
 
     async def setup(self, setup: FrameProcessorSetup) -> None:  # type: ignore[override]  # as Pipecat's own does
@@ -409,7 +410,7 @@ class SFVoPIOutput(BaseOutputTransport):
             if isinstance(frame, TTSAudioRawFrame):
                 self._stream.watch.turns.tts_spoke(now)
             await super().process_frame(frame, direction)
-            self._mind_tail(now)
+            self._mind_tail(frame, now)
             return
         if isinstance(frame, MetricsFrame):
             count_usage(frame, self._stream.watch)
@@ -417,33 +418,44 @@ class SFVoPIOutput(BaseOutputTransport):
 
     # -- what fills no chunk
 
-    def _mind_tail(self, now: float) -> None:
-        """Pipecat keeps what fills no chunk until more comes; the model may pause meanwhile."""
+    def _mind_tail(self, frame: OutputAudioRawFrame, now: float) -> None:
+        """Pipecat keeps what fills no chunk, and what its resampler has in hand, until more comes or the voice says
+        that it has done; the model may pause meanwhile."""
         self._audio_came_at = now
-        if self._tail is None and self._tail_of_audio():
+        self._is_resampling = self._is_resampling or frame.sample_rate != self.sample_rate
+        if self._tail is None and self._keeps_tail():
             self._tail = asyncio.get_running_loop().call_later(PAUSE_S, self._send_tail)
 
-    def _tail_of_audio(self) -> bool:
+    def _keeps_tail(self) -> bool:
         sender = self._media_senders.get(None)
-        return sender is not None and bool(sender._audio_runs)
+        return sender is not None and (self._is_resampling or bool(sender._audio_runs))
 
     def _send_tail(self) -> None:
-        """Queue it, unless more has come just now, or is still to be played for a while."""
+        """Queue it, unless more has come just now, or what went before it is still to be played for a while."""
         self._tail = None
-        if not self._tail_of_audio():
+        if not self._keeps_tail():
             return
         sender, now = self._media_senders[None], time.monotonic()
-        waits_s = self._audio_came_at + PAUSE_S - now
-        if not self._has_background:
-            queued_s = sender._audio_queue.qsize() * self._speaker.chunk_ms / 1000
-            waits_s = max(waits_s, self._speaker.dry_at + queued_s - TAIL_LEAD_S - now)
+        chunk_s = self._speaker.chunk_ms / 1000
+        queued_s = sender._audio_queue.qsize() * chunk_s
+        # a mixer fills a queue that has run dry with background at once
+        waits_s = queued_s - chunk_s if self._has_background else self._speaker.dry_at + queued_s - TAIL_LEAD_S - now
+        waits_s = max(waits_s, self._audio_came_at + PAUSE_S - now)
         if waits_s > 0:
             self._tail = asyncio.get_running_loop().call_later(waits_s, self._send_tail)
-            return
-        audio, uninterruptible = sender._take_audio_chunk()
-        frame = sender._audio_buffer_cls(audio, sample_rate=sender.sample_rate, num_channels=1)
-        frame.interruptible = not uninterruptible
-        sender._audio_queue.put_nowait(frame)
+        else:
+            self.create_task(self._queue_tail(sender))
+
+    async def _queue_tail(self, sender: BaseOutputTransport.MediaSender) -> None:
+        """Nothing waits here: what comes meanwhile comes behind."""
+        self._is_resampling = False
+        must_be_heard = bool(sender._audio_runs) and sender._audio_runs[-1][1]
+        sender._buffer_audio(await sender._resampler.flush(), uninterruptible=must_be_heard)
+        while sender._audio_runs:
+            audio, uninterruptible = sender._take_audio_chunk()
+            frame = sender._audio_buffer_cls(audio, sample_rate=sender.sample_rate, num_channels=1)
+            frame.interruptible = not uninterruptible
+            sender._audio_queue.put_nowait(frame)
 
     async def _interrupt(self, frame: Frame, direction: FrameDirection) -> None:
         """clearAudio first, whatever is queued; what is queued is dropped behind it."""

@@ -123,6 +123,19 @@ async def test_what_the_voice_has_made_is_sent_though_nothing_follows(play, unti
     await until(lambda: player.carrier.heard_s == pytest.approx(seconds, abs=0.001), seconds + 2)
 
 
+@pytest.mark.parametrize("rate", [16000, 22050, 24000, 44100, 48000])
+async def test_nothing_is_kept_by_the_resampler_while_the_model_pauses(play, until, rate):
+    """It keeps 40 to 100 ms of a voice at another rate than the line's."""
+    player = await play()
+    at = array.array("h", [8000, -8000] * (rate // 2)).tobytes()
+    await player.queue(TTSStartedFrame(), TTSAudioRawFrame(at, rate, 1))
+    await until(lambda: player.carrier.heard_s == pytest.approx(1.0, abs=0.002), 3)
+    await player.queue(TTSAudioRawFrame(at, rate, 1), TTSStoppedFrame())
+    await until(lambda: player.carrier.heard_s >= 1.99, 3)
+    await asyncio.sleep(0.3)
+    assert player.carrier.heard_s == pytest.approx(2.0, abs=0.1), "each sample once, and silence that fills a chunk"
+
+
 async def test_a_tail_comes_before_the_carrier_has_nothing_more_to_play(play, until):
     player = await play()
     await player.queue(TTSStartedFrame(), speech(1.08))
