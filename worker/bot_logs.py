@@ -22,7 +22,7 @@ import structlog
 from loguru import logger
 
 from shared.settings import Numbers, WorkerSettings
-from shared.telemetry.logs import EXTRA, describe_exception, get_logger
+from shared.telemetry.logs import EXTRA, describe_exception, get_logger, redact
 from worker.pipecat_logs import without_speech
 
 if TYPE_CHECKING:
@@ -141,8 +141,9 @@ class PrintedLines(io.TextIOBase):
         self._own = threading.local()  # each thread's unfinished line, and whether it is just telling one
 
     def write(self, text: str) -> int:
-        if getattr(self._own, "is_telling", False):  # the log itself complains
-            return self._stream.write(text)
+        if getattr(self._own, "is_telling", False):  # the log itself complains, or is somebody else's by now
+            self._stream.write(redact(text))
+            return len(text)
         *lines, rest = (getattr(self._own, "rest", "") + text).split("\n")
         if len(rest) > LONGEST_PRINT:
             lines, rest = [*lines, rest], ""
