@@ -551,8 +551,11 @@ async def test_a_server_that_cuts_tcp_in_answer_to_our_close_is_no_network_that_
         head = b"HTTP/1.1 101 OK\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: "
         text = render_command(PlayAudio(encode(tone(440, 0.5), PCMA_8K), PCMA_8K)).encode()
         writer.write(head + accept + b"\r\n\r\n" + b"\x81\x7e" + len(text).to_bytes(2, "big") + text)
-        while b"\x88\x82" not in await reader.read(4096):  # a masked close with two bytes
-            pass
+        kind = length = 0
+        while kind != 0x88:  # a close
+            kind, length = await reader.readexactly(2)
+            size = int.from_bytes(await reader.readexactly(2), "big") if length & 0x7F == 126 else length & 0x7F
+            await reader.readexactly(4 + size)  # the mask, and what it masks
         writer.transport.abort()
 
     told = []
