@@ -109,8 +109,12 @@ class CallStream:
             self.misuse = NOT_A_WEBSOCKET
             self.on_misuse(NOT_A_WEBSOCKET)
             self.has_pipeline.set()  # there will be none: a rehearsal need not wait for it
-        if name in _USED | _LOOKED_UP:
             raise AttributeError(f"{name}: {NOT_A_WEBSOCKET}")
+        if name in _LOOKED_UP:
+            raise AttributeError(
+                f"runner_args.websocket is a call's stream here and has no {name}; what is known of the call is in "
+                "runner_args.body and runner_args.call_data"
+            )
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     def parsed(self, call_data: Any) -> None:

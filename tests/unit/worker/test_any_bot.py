@@ -251,6 +251,13 @@ async def test_what_a_bot_may_only_look_up_on_a_websocket_is_simply_not_there() 
     assert seen == ["none", False]
 
 
+async def test_what_it_cannot_do_without_is_said_to_be_elsewhere() -> None:
+    async def bot(runner_args: Any) -> None:
+        runner_args.websocket.query_params.get("agent")
+
+    assert "is in runner_args.body and runner_args.call_data" in (await rehearse("b", bot, PLAN)).fault
+
+
 # -- imports of what is not installed
 
 NEEDS_DAILY = "from pipecat.transports.daily.transport import DailyParams\nasync def bot(runner_args): ...\n"
