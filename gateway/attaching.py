@@ -23,7 +23,6 @@ from gateway.leg import Leg, LegEnd, Side
 from gateway.music import Music, clear
 from gateway.notebook import Notebook
 from gateway.prompt import Prompt
-from gateway.quarantine import convict
 from gateway.routing import Route
 from shared.calls.culprit import Judgement, Verdict
 from shared.calls.outcome import Reason
@@ -31,6 +30,7 @@ from shared.calls.timeline import TimelineEvent
 from shared.fleet.selector import best_worker
 from shared.fleet.worker import WorkerView
 from shared.registry import Registry, RegistryAway
+from shared.registry.blame import convict
 from shared.registry.endings import end_call
 from shared.sfvopi.closing import CloseCode, Refusal
 from shared.telemetry.catalogue import (

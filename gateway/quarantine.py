@@ -3,30 +3,16 @@
 The registry itself keeps their calls from workers (`reserve`), so nothing here is asked before a call is placed.
 """
 
-from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from shared.fleet.quarantine import NONE, Quarantine, Quarantines, is_in_force, open_to
 from shared.fleet.worker import WorkerState, WorkerView
-from shared.registry import Registry
 from shared.settings import Numbers
 from shared.telemetry.catalogue import BOT_QUARANTINED, OTHER
 from shared.telemetry.logs import get_logger
 from shared.telemetry.meter import Meter
 
 REMEDY = "deploy a bot without the fault, or `sfvopi release BOT`"
-
-
-async def convict(registry: Registry, call_id: str, bot: str, outlived: Sequence[str]) -> None:
-    """This call has killed these workers: it counts against the build of its bot that the last of them had.
-
-    Of a worker that is gone from the registry by now, the build that most have is taken. Raises `RegistryAway`.
-    """
-    builds = {view.record.worker_id: view.record.builds.get(bot, "") for view in await registry.workers()}
-    of_the_dead = [builds[worker_id] for worker_id in outlived if worker_id in builds]
-    most_have = Counter(build for build in builds.values() if build).most_common(1)
-    build = of_the_dead[-1] if of_the_dead else most_have[0][0] if most_have else ""
-    await registry.convict(call_id, bot, build)
 
 
 class KnownQuarantines:

@@ -36,21 +36,22 @@ def prepare() -> None:
 
 async def _write(death: Death) -> None:
     from shared.registry import open_registry
+    from shared.registry.blame import convict_if_over
 
     told = death.told
     registry = open_registry(str(told["redis_url"]))
     try:
         await registry.sync_clock()
-        await registry.record_death(
-            DeathNote(
-                worker_id=str(told["worker_id"]),
-                started_at_ms=int(told["started_at_ms"]),
-                at_ms=registry.now_ms() - round(1000 * (time.time() - death.at)),
-                cause=death.cause,
-                call_id=str(told.get("call_id", "")),
-                bot=str(told.get("bot", "")),
-                detail=death.detail,
-            )
+        note = DeathNote(
+            worker_id=str(told["worker_id"]),
+            started_at_ms=int(told["started_at_ms"]),
+            at_ms=registry.now_ms() - round(1000 * (time.time() - death.at)),
+            cause=death.cause,
+            call_id=str(told.get("call_id", "")),
+            bot=str(told.get("bot", "")),
+            detail=death.detail,
         )
+        await registry.record_death(note)
+        await convict_if_over(registry, note)
     finally:
         await registry.close()

@@ -8,10 +8,13 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from gateway.quarantine import convict
+from shared.calls.outcome import Reason
 from shared.calls.state import CallEvent, CallState
+from shared.fleet.death import DeathCause, DeathNote
 from shared.fleet.worker import WorkerRecord, WorkerState
 from shared.registry import MemoryRegistry
+from shared.registry.blame import convict, convict_if_over
+from shared.registry.endings import end_call
 from tests.unit.gateway.conftest import LEASE_MS
 from tests.unit.gateway.test_culprits import START, Caller, die, seated
 from tests.unit.gateway.test_overflow import ELSEWHERE, is_busy_message
@@ -226,6 +229,31 @@ async def test_a_bot_of_which_nobody_knows_a_build_is_quarantined_all_the_same()
         await convict(registry, f"c-{n}", BAD, ("w1",))
     (quarantine,) = await registry.quarantined()
     assert quarantine.builds == ("",)
+
+
+@pytest.mark.parametrize(
+    ("note", "is_over", "counts"),
+    [
+        ({"cause": DeathCause.CRASHED}, True, True),  # in work after the call
+        ({"cause": DeathCause.FROZEN}, True, True),  # its caller hung up in the silence
+        ({"cause": DeathCause.MEMORY, "bot": ""}, True, True),
+        ({"cause": DeathCause.CRASHED}, False, False),  # it lives: a gateway judges it
+        ({"cause": DeathCause.OUTSIDE}, True, False),
+        ({"cause": DeathCause.CRASHED, "call_id": ""}, True, False),
+        ({"cause": DeathCause.CRASHED, "call_id": "rehearsal"}, True, False),  # no call that anybody knows
+    ],
+)
+async def test_a_call_that_is_over_counts_with_its_one_death(note: dict[str, Any], is_over: bool, counts: bool) -> None:
+    registry = MemoryRegistry()
+    record = WorkerRecord("w1", "127.0.0.1:1", WorkerState.SERVING, 5, builds={BAD: "7"})
+    await registry.heartbeat(record, [], LEASE_MS)
+    for n in range(3):
+        await registry.move(f"c-{n}", CallEvent.ANSWER, {"bot": BAD, "worker_id": "w1"})
+        if is_over:
+            await end_call(registry, f"c-{n}", Reason.CALLER_HUNG_UP)
+        told = {"call_id": f"c-{n}", "bot": BAD} | note
+        await convict_if_over(registry, DeathNote("w1", 1, registry.now_ms(), **told))
+    assert [quarantine.builds for quarantine in await registry.quarantined()] == [("7",)] * counts
 
 
 async def test_three_calls_that_killed_their_workers_quarantine_their_bot(open_house: Any) -> None:
