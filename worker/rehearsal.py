@@ -36,7 +36,7 @@ from worker.pipeline.anatomy import (
     transport_detects_speech,
 )
 from worker.pipeline.audio_path import starved
-from worker.pipeline.faults import is_away, is_final, is_provider_away
+from worker.pipeline.faults import is_away, is_final, is_provider_away, said_by_status
 from worker.pipeline.finish import ask_all_to_cancel, close_clients, force, pipelines_beside
 from worker.session import runner_arguments
 from worker.stream import NOT_A_WEBSOCKET, CallStream
@@ -46,6 +46,7 @@ DEADLINE_S = 60.0  # models may have to be loaded
 NO_PIPELINE = "it ended without a pipeline; a call of this fleet comes as WebSocketRunnerArguments"
 START_S = 20.0  # from the pipeline's being built to its start
 ERROR_S = 2.0  # for the start of a pipeline in which something has failed
+LONGEST_FAULT = 400  # characters of an error: some print whole requests
 LINGER_S = 0.2  # after the start: services connect beside it
 CANCEL_S = 3.0
 
@@ -206,7 +207,8 @@ def _result(name: str, running: asyncio.Task[Rehearsed]) -> Rehearsed:
 
 def _of_processor(error: ErrorFrame) -> str:
     who = type(error.processor).__name__ if error.processor else "a processor"
-    return f"{who}: {explain(error.exception) if error.exception else error.error}"
+    said = said_by_status(error) or (explain(error.exception) if error.exception else error.error)
+    return f"{who}: {said[:LONGEST_FAULT]}"
 
 
 def _where(task: asyncio.Task[Any]) -> str:

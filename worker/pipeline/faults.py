@@ -6,14 +6,27 @@ provider's is the bot's: a deploy that is stopped costs less than one that answe
 
 import errno
 from collections.abc import Iterator
+from http import HTTPStatus
 
 from pipecat.frames.frames import ErrorFrame
-from pipecat.utils.errors import ErrorCategory, classify_http_exception, extract_http_status_code
+from pipecat.utils.errors import (
+    ErrorCategory,
+    classify_http_exception,
+    classify_http_status_code,
+    extract_http_status_code,
+)
 
 from shared.settings import SettingsError
 
 AWAY = frozenset({ErrorCategory.CONNECTIVITY, ErrorCategory.SERVER, ErrorCategory.RATE_LIMIT, ErrorCategory.QUOTA})
 REQUEST_TIMEOUT = 408
+
+PHRASES = {status.value: status.phrase for status in HTTPStatus}
+REMEDIES = {
+    ErrorCategory.AUTHENTICATION: ": is its key right?",
+    ErrorCategory.AUTHORIZATION: ": may its key use this?",
+    ErrorCategory.INVALID_REQUEST: ": are address, model and voice right?",
+}
 
 # whatever was being handled when one of these was raised
 CODE = (NameError, TypeError, AttributeError, ImportError, SyntaxError, AssertionError, SettingsError, SystemExit)
@@ -60,6 +73,15 @@ def is_final(frame: ErrorFrame) -> bool:
         return False
     has_given_up = frame.processor is not None and not frame.processor.is_usable
     return bool(frame.fatal) or has_given_up or bool(frame.category and frame.category.is_permanent)
+
+
+def said_by_status(frame: ErrorFrame) -> str:
+    """What a provider refused, by its HTTP status, and what to look at; empty if there is none."""
+    status = extract_http_status_code(frame.exception) if frame.exception is not None else None
+    if status not in PHRASES:
+        return ""
+    remedy = REMEDIES.get(classify_http_status_code(status), "")
+    return f"the provider answers with {status} {PHRASES[status]}{remedy}"
 
 
 def _category(error: BaseException) -> ErrorCategory:

@@ -18,15 +18,22 @@ import openai
 import pytest
 import websockets
 from pipecat.frames.frames import ErrorFrame
+from pipecat.pipeline.pipeline import Pipeline
+from pipecat.pipeline.worker import PipelineParams, PipelineWorker
 from pipecat.utils.errors import ErrorCategory
+from pipecat.workers.runner import WorkerRunner
 
 from shared.settings import SettingsError, WorkerSettings
 from shared.settings.numbers import NumberPlan
 from shared.sfvopi.formats import PCMA_8K
+from tests.fakes.faults import Fault
+from tests.fakes.providers import FakeProviders
 from worker import rehearsal
 from worker.bot_loader import BotLoader, BotNotFound
-from worker.pipeline.faults import is_away, is_final, is_provider_away
+from worker.pipeline.faults import is_away, is_final, is_provider_away, said_by_status
+from worker.pipeline.services import current_settings, make_stt, make_tts
 from worker.pipeline.services.current import use_settings
+from worker.pipeline.transport import SFVoPITransport
 from worker.rehearsal import Rehearsed, Verdict, rehearse
 from worker.tasks import install_task_factory
 
@@ -323,3 +330,45 @@ async def test_the_libraries_that_services_use_are_understood(kind: str) -> None
 def test_an_error_of_a_service_is_judged_by_its_category(category: ErrorCategory, away: bool, final: bool) -> None:
     error = ErrorFrame("401 429 503 timeout", category=category)
     assert (is_away(error), is_final(error)) == (away, final)
+
+
+@pytest.mark.parametrize(
+    ("status", "told"),
+    [
+        (401, "the provider answers with 401 Unauthorized: is its key right?"),
+        (404, "the provider answers with 404 Not Found: are address, model and voice right?"),
+        (503, "the provider answers with 503 Service Unavailable"),
+        (799, ""),
+    ],
+)
+def test_a_refusal_is_told_by_its_status_and_not_by_a_whole_request(status: int, told: str) -> None:
+    assert said_by_status(ErrorFrame("headers: …", exception=Status(status))) == told
+
+
+@pytest.mark.parametrize(
+    ("status", "verdict", "told"),
+    [(401, Verdict.FAILED, "is its key right?"), (404, Verdict.FAILED, "voice right?"), (503, Verdict.AWAY, "503")],
+)
+@pytest.mark.parametrize("provider", ["deepgram", "cartesia"])
+async def test_pipecats_own_services_say_whether_it_is_the_key_or_the_provider(
+    monkeypatch: pytest.MonkeyPatch, provider: str, status: int, verdict: Verdict, told: str
+) -> None:
+    async with FakeProviders() as fakes:
+        for name, value in fakes.env.items():
+            monkeypatch.setenv(name, value)
+        use_settings(WorkerSettings.read(token_secrets="the-signing-key-of-tests"))
+        getattr(fakes, provider).fault = Fault(status=status)
+        done = await rehearsed(speaks)
+    assert (done.verdict, told in done.fault, "headers" in done.fault) == (verdict, True, False), done.fault
+
+
+async def speaks(arguments: Any) -> None:
+    transport, settings = SFVoPITransport.for_call(arguments), current_settings()
+    pipeline = PipelineWorker(
+        Pipeline([transport.input(), make_stt(settings), make_tts(settings), transport.output()]),
+        params=PipelineParams(audio_in_sample_rate=8000, audio_out_sample_rate=8000),
+        enable_rtvi=False,
+    )
+    runner = WorkerRunner(handle_sigint=False)
+    await runner.add_workers(pipeline)
+    await runner.run()
