@@ -46,6 +46,7 @@ from shared.telemetry.meter import Meter
 
 DEADLINE_S = 5.0  # at least, whatever the settings are
 REAPER_MARGIN_S = 1.0  # before housekeeping ends a call whose worker is silent
+LAST_RESORT_S = 3.0  # before a suspect is given up: rather beside another one than nowhere, most are innocent
 MUSIC_AFTER_S = 2.0  # a gap that is shorter is a pause in speaking
 FIRST_DEADLINE_S = 1.5  # before the stream is accepted: its carrier waits for that as well
 HOLD_S = 6.0  # a slot waits for its stream so long: longer than a worker may take to accept
@@ -151,9 +152,10 @@ class Attaching:
     ) -> WorkerEnd | LegEnd:
         lost, since_ms, code = leg.worker_id, self._registry.now_ms(), ended.code if ended else None
         within_s = max(DEADLINE_S, self._lost_for_s - REAPER_MARGIN_S) - leg.homeless_s
+        alone_s = within_s - LAST_RESORT_S if is_suspect else 0.0
         try:
             async with asyncio.timeout(within_s):
-                worker = await self._look_with_music(leg, carrier, {lost} if lost else set(), is_suspect=is_suspect)
+                worker = await self._look_with_music(leg, carrier, {lost} if lost else set(), alone_s)
         except TimeoutError:
             self._meter.count(REATTACHMENTS, result="failed")
             self._log.error("no worker for a live call", call_id=leg.call_id, lost=lost, code=code)
@@ -167,12 +169,12 @@ class Attaching:
         self._log.warning("call attached to another worker", call_id=leg.call_id, **told)
         return worker
 
-    async def _look_with_music(self, leg: Leg, carrier: End, lost: set[str], *, is_suspect: bool) -> WorkerEnd | None:
+    async def _look_with_music(self, leg: Leg, carrier: End, lost: set[str], alone_s: float) -> WorkerEnd | None:
         """None: the call is over. Looks until it is cancelled."""
         worker = None
         try:
             async with self._recordings.music.playing(leg, carrier, leg.format, after_s=MUSIC_AFTER_S) as has_begun:
-                worker = await self._look_for_another(leg, lost, is_live=True, is_suspect=is_suspect)
+                worker = await self._look_for_another(leg, lost, is_live=True, alone_s=alone_s)
             if worker and has_begun.is_set():
                 await clear(leg, carrier, leg.format)
         except BaseException:
@@ -182,12 +184,13 @@ class Attaching:
         return worker
 
     async def _look_for_another(
-        self, leg: Leg, in_vain: set[str], *, is_live: bool, is_suspect: bool = False
+        self, leg: Leg, in_vain: set[str], *, is_live: bool, alone_s: float = 0.0
     ) -> WorkerEnd | None:
-        """None: the call is over. Looks until it is cancelled."""
-        pause_s = FIRST_PAUSE_S
+        """None: the call is over. Looks until it is cancelled; for `alone_s` only for a suspect's place."""
+        pause_s, clock = FIRST_PAUSE_S, asyncio.get_running_loop().time
+        alone_until = clock() + alone_s
         while not await self._is_over(leg.call_id):
-            another = await self._place(leg, in_vain, is_live=is_live, is_suspect=is_suspect)
+            another = await self._place(leg, in_vain, is_live=is_live, is_suspect=clock() < alone_until)
             if another is None:
                 in_vain.clear()
             else:

@@ -46,7 +46,7 @@ class CulpritJudge:
         if record.state not in _LIVE or not sessions:
             return PASSENGER
         notes = await self._notes_of(sessions)
-        if record.is_seated and must_wait_for_note(sessions, notes):
+        if record.is_seated and must_wait_for_note(sessions, notes, record.call_id):
             notes = await self._wait_for_note(sessions)
         now_ms = self._registry.now_ms()
         living = {view.record.seat for view in await self._registry.workers() if view.is_fresh(now_ms)}

@@ -1,8 +1,8 @@
 """Did this call kill its workers, or was it only there? A verdict from evidence; pure.
 
-Theory of operation. A call's record holds the sessions that it left without being handed over: *perhaps* deaths. The
-parent of a worker process writes a note of its death, which may name the session that its event loop was in. A death is
-*attributed* to the call
+Theory of operation. A call's record holds the sessions that it had before: each ended with a hand-over, or *perhaps*
+with the death of its worker. The parent of a worker process writes a note of its death, which may name the session that
+its event loop was in. A death is *attributed* to the call
 
 - if its note names this call;
 - if its note names nobody, the process did not end by somebody else's hand, and the session was young: a bot that
@@ -40,7 +40,7 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class PastSession:
-    """A session that the call had, and was not handed over from."""
+    """A session that the call had, and what may have become of it."""
 
     seat: str  # which start of which worker
     since_ms: int
@@ -60,22 +60,27 @@ class Judgement:
 
 
 def past_sessions(record: CallRecord, now_ms: int) -> list[PastSession]:
-    """What the call's record says of its sessions until now, oldest first; the one that was just lost is the last."""
+    """What the call's record says of its sessions until now, oldest first; the one that was just lost is the last.
+
+    A worker of the version before names no seat: then the last is the one before it.
+    """
     left = [session for entry in record.deaths.split() if (session := _read(entry))]
-    if record.is_seated:
+    if record.seat:
         left.append(PastSession(record.seat, record.seated_at_ms, now_ms))
     return left
 
 
-def must_wait_for_note(sessions: Sequence[PastSession], notes: Mapping[str, DeathNote]) -> bool:
+def must_wait_for_note(sessions: Sequence[PastSession], notes: Mapping[str, DeathNote], call_id: str) -> bool:
     """Whether the call may be placed only once the last death's note had its time to come.
 
-    A first death of a session that is not young waits for nothing: nearly always it is a passenger's, and its
-    caller hears silence.
+    A session that is not young, of a call with nothing doubtful behind it, waits for nothing: nearly always it is a
+    passenger's, and its caller hears silence.
     """
     if not sessions or sessions[-1].seat in notes:
         return False
-    return len(sessions) > 1 or sessions[-1].is_young(sessions[-1].left_at_ms)
+    *before, last = sessions
+    doubtful = (each.seat not in notes or _is_attributed(each, notes[each.seat], call_id) for each in before)
+    return last.is_young(last.left_at_ms) or any(doubtful)
 
 
 def judge(

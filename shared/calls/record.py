@@ -51,7 +51,7 @@ class CallRecord:
     # from the worker and the registry
     seat: str = ""  # `worker_id@started_at_ms`: which start of which worker has the session; see `is_seated`
     seated_at_ms: int = 0  # since when that session exists
-    deaths: str = ""  # sessions that began before this one and were not ended by us: see `shared/calls/culprit.py`
+    deaths: str = ""  # sessions that began before this one: see `shared/calls/culprit.py`
     lost_at_ms: int = 0  # the fleet had no worker for the stream: it was closed or refused
     lost_why: str = ""  # in one line
     lost_epoch: int = 0  # which attachment was lost; see `is_lost`

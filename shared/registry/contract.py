@@ -220,7 +220,7 @@ class Registry(Protocol):
         not the call's epoch. `figures` in changes are merged into those that stand; `traceparent` stays what it was
         first. ATTACH makes a new epoch (the registry's time in ms, above any before), counts `attachments`, sets
         `first_attached_at_ms` once. An attachment with another `seat` than before sets `seated_at_ms`, and keeps
-        the old one, unless it was stale, among the newest 16 of `deaths` (`seat/seated_at_ms/left_at_ms`). A move to
+        the old one among the newest 16 of `deaths` (`seat/seated_at_ms/left_at_ms`). A move to
         ENDED sets `ended_at_ms` once. The first move sets `created_at_ms`.
         """
 

@@ -13,7 +13,7 @@ from shared.calls.record import SCHEMA, CallRecord, own_number
 from shared.calls.state import MOVES, CallEvent, CallState
 from shared.fleet.death import DeathNote, decode_note, encode_note
 from shared.fleet.quarantine import Quarantine
-from shared.fleet.worker import Heard, Order, WorkerRecord, WorkerView, worker_of
+from shared.fleet.worker import Heard, Order, WorkerRecord, WorkerView
 from shared.registry import keys
 from shared.registry.contract import (
     LINE_TOPIC,
@@ -358,7 +358,7 @@ def _seat_left(call: Mapping[str, str], now_ms: int) -> dict[str, str]:
     """What becomes of the seat that a call had, and when the new one was taken."""
     seat = call.get("seat", "")
     taken = {"seated_at_ms": str(now_ms)}
-    if not seat or worker_of(seat) != call.get("worker_id", ""):
+    if not seat:
         return taken
     left = f"{seat}/{call.get('seated_at_ms', 0)}/{now_ms}"
     return {**taken, "deaths": " ".join([*call.get("deaths", "").split(), left][-MOST_DEATHS:])}

@@ -42,7 +42,7 @@ async def test_a_stream_that_returns_to_its_session_changes_no_seat(registry: Re
     assert (again.seat, again.seated_at_ms, again.deaths) == ("w1@1", first.seated_at_ms, "")
 
 
-async def test_a_seat_that_was_left_without_a_hand_over_is_kept(registry: Registry, clock: Clock) -> None:
+async def test_a_seat_that_was_left_is_kept(registry: Registry, clock: Clock) -> None:
     await registry.move("c", CallEvent.ANSWER, {"worker_id": "w1"})
     first = await attach(registry, "w1")
     clock.forward(4_000)
@@ -54,23 +54,26 @@ async def test_a_seat_that_was_left_without_a_hand_over_is_kept(registry: Regist
     assert third.deaths == f"{second.deaths} w2@9/{second.seated_at_ms}/{clock()}"
 
 
-async def test_a_hand_over_leaves_no_entry(registry: Registry) -> None:
+async def test_a_call_that_is_handed_over_sits_nowhere_until_it_is_attached(registry: Registry) -> None:
+    """Its old seat is kept as all are: the note of how that worker ended is what counts."""
     await registry.move("c", CallEvent.ANSWER, {"worker_id": "w1"})
     await attach(registry, "w1")
     handed = await registry.move("c", CallEvent.DETACH, {"worker_id": "w2"})
     assert handed.record
     assert not handed.record.is_seated
     record = await attach(registry, "w2")
-    assert (record.seat, record.deaths) == ("w2@1", "")
+    assert (record.seat, record.is_seated) == ("w2@1", True)
+    assert record.deaths.startswith("w1@1/")
 
 
-async def test_a_worker_that_names_no_seat_makes_the_old_one_stale(registry: Registry) -> None:
+async def test_a_worker_that_names_no_seat_takes_no_evidence_away(registry: Registry) -> None:
     await registry.move("c", CallEvent.ANSWER, {"worker_id": "w1"})
     await attach(registry, "w1")
     old = await attach_at_a_worker_that_writes_no_seat(registry, "of-before")
-    assert not old.is_seated
+    assert (old.seat, old.is_seated) == ("w1@1", False)
     record = await attach(registry, "w2")
-    assert (record.seat, record.deaths) == ("w2@1", "")
+    assert record.seat == "w2@1"
+    assert record.deaths.startswith("w1@1/")
 
 
 async def test_only_an_attachment_leaves_a_seat(registry: Registry) -> None:

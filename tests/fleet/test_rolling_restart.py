@@ -1,11 +1,10 @@
 """Every process of a fleet is replaced while calls are up and more of them come: no caller notices.
 
-The new processes are of another version than the old: versions that keep their records in different ways share the
-fleet while the restart goes on, after an update and when one is taken back.
+The new processes are of another version than the old, this one and the one before: they share the fleet while the
+restart goes on, after an update and when one is taken back.
 """
 
 import asyncio
-import os
 from collections import Counter
 from pathlib import Path
 from uuid import uuid4
@@ -13,22 +12,23 @@ from uuid import uuid4
 import httpx2
 import pytest
 
+from shared.calls.record import SCHEMA
 from shared.carrier.call import place_call
 from shared.carrier.plan import Ask, CallPlan, Knobs, Wait, WaitForBot
 from shared.carrier.report import CallOutcome, CallReport
 from shared.cli.fleet import LocalFleet
-from shared.cli.fleet.environment import ROOT
 from shared.registry import open_registry
 from tests.fakes.providers import FakeProviders
 from tests.fakes.tones import caller_speech, heard_voices
+from tests.fleet import old_version
+from tests.fleet.old_version import environment_of, environment_of_ours
 
 pytestmark = [pytest.mark.fleet, pytest.mark.slow]
-PREVIOUS_VERSION = Path(__file__).with_name("previous_version")
 
 
-def version(schema: int) -> dict[str, str]:
-    """The environment of a process that keeps records by this schema."""
-    return {"FLEET_SCHEMA": str(schema), "PYTHONPATH": os.pathsep.join([str(PREVIOUS_VERSION), str(ROOT)])}
+def version(schema: int, folder: Path) -> dict[str, str]:
+    """The environment of a process of the version that keeps records by this schema."""
+    return environment_of(folder) if schema == old_version.SCHEMA else environment_of_ours()
 
 
 def talk(fleet: LocalFleet, number: int, stays_s: float) -> CallPlan:
@@ -62,17 +62,19 @@ async def hammer(url: str, until: asyncio.Event) -> Counter[int]:
 
 
 @pytest.mark.parametrize(
-    ("media_path", "before", "after"), [("relayed", 1, 2), ("direct", 2, 1)], ids=["update, relayed", "back, direct"]
+    ("media_path", "before", "after"),
+    [("relayed", old_version.SCHEMA, SCHEMA), ("direct", SCHEMA, old_version.SCHEMA)],
+    ids=["update, relayed", "back, direct"],
 )
 async def test_a_rolling_restart_under_calls_loses_none_and_refuses_none(
-    media_path: str, before: int, after: int
+    media_path: str, before: int, after: int, tmp_path: Path
 ) -> None:
     async with (
         FakeProviders() as providers,
         LocalFleet(
             gateways=2,
             workers=2,
-            env={**providers.env, **version(before)},
+            env={**providers.env, **version(before, tmp_path)},
             media_path=media_path,
             stop_within_s=30,
             ready_within_s=90,
@@ -83,7 +85,7 @@ async def test_a_rolling_restart_under_calls_loses_none_and_refuses_none(
         hammering = asyncio.create_task(hammer(fleet.hangup_url, is_over))
         calls = [asyncio.create_task(place_call(talk(fleet, number, 20))) for number in (3, 5)]
         await asyncio.sleep(4)
-        fleet.env = {**providers.env, **version(after)}
+        fleet.env = {**providers.env, **version(after, tmp_path)}
         restarting = asyncio.create_task(fleet.rolling_restart())
         number = 6
         while not restarting.done():

@@ -8,7 +8,7 @@
 local key, now = KEYS[1], ARGV[1]
 local before = redis.call('HGET', key, 'state') or 'none'
 local epoch = redis.call('HGET', key, 'epoch') or '0'
-local seat, worker, seated = unpack(redis.call('HMGET', key, 'seat', 'worker_id', 'seated_at_ms'))
+local seat, seated = unpack(redis.call('HMGET', key, 'seat', 'seated_at_ms'))
 
 local after, stamp
 local at = 7
@@ -37,8 +37,7 @@ if ARGV[4] ~= '' then
   redis.call('HSETNX', key, ARGV[4], now)
   if redis.call('HGET', key, 'seat') ~= seat then
     redis.call('HSET', key, 'seated_at_ms', now)
-    -- the session before this one was not ended by us; a seat elsewhere than the call itself is stale
-    if seat and seat:match('^(.+)@') == worker then
+    if seat and seat ~= '' then
       local left = {}
       for session in (redis.call('HGET', key, 'deaths') or ''):gmatch('%S+') do
         table.insert(left, session)

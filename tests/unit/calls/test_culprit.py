@@ -104,17 +104,21 @@ def test_the_workers_that_it_outlived_are_named_in_order() -> None:
 def test_what_a_record_says_is_read_and_what_it_says_wrongly_is_left_out() -> None:
     record = CallRecord("c", worker_id="w2", seat="w2@9", seated_at_ms=70, deaths="a/b@3/10/20 nonsense w@1/x/3")
     assert past_sessions(record, 99) == [PastSession("a/b@3", 10, 20), PastSession("w2@9", 70, 99)]
-    handed_over = CallRecord("c", worker_id="w3", seat="w2@9", seated_at_ms=70)
-    assert past_sessions(handed_over, 99) == []
+    at_a_worker_that_names_none = CallRecord("c", worker_id="w3", seat="w2@9", seated_at_ms=70)
+    assert past_sessions(at_a_worker_that_names_none, 99) == [PastSession("w2@9", 70, 99)]
+    assert past_sessions(CallRecord("c", worker_id="w3"), 99) == []
 
 
-def test_only_the_young_and_those_with_a_past_wait_for_the_note() -> None:
-    young, old = session(1), session(1, OLD)
-    assert must_wait_for_note([young], {})
-    assert not must_wait_for_note([old], {})
-    assert must_wait_for_note([old, session(2, OLD)], {})
-    assert not must_wait_for_note([young], {young.seat: note(young, OUTSIDE)})
-    assert not must_wait_for_note([], {})
+def test_only_the_young_and_those_with_a_doubtful_past_wait_for_the_note() -> None:
+    young, old, second = session(1), session(1, OLD), session(2, OLD)
+    assert must_wait_for_note([young], {}, "c")
+    assert not must_wait_for_note([old], {}, "c")
+    assert must_wait_for_note([old, second], {}, "c")
+    assert must_wait_for_note([old, second], {old.seat: note(old, CRASHED, "c")}, "c")
+    assert not must_wait_for_note([old, second], {old.seat: note(old, CRASHED, "another")}, "c")
+    assert not must_wait_for_note([old, second], {old.seat: note(old, DeathCause.ENDED)}, "c"), "it was handed over"
+    assert not must_wait_for_note([young], {young.seat: note(young, OUTSIDE)}, "c")
+    assert not must_wait_for_note([], {}, "c")
 
 
 DEATHS = st.lists(

@@ -1,6 +1,7 @@
 """A call that kills its workers: two die of it at most, then it hears the apology. No other call pays for it."""
 
 import asyncio
+import contextlib
 import json
 import time
 from collections.abc import Callable
@@ -184,6 +185,25 @@ async def test_two_culprits_at_once_never_meet_and_the_third_worker_keeps_its_ca
         seats = {call_id: (await house.registry.get(call_id)).worker_id for call_id in ("bad-1", "bad-2")}
         assert sorted(seats.values())[0] == "w1", "one waits: there is room for one suspect at a time"
         assert moved.worker_id != next(worker_id for worker_id in seats.values() if worker_id != "w1")
+    await nothing_is_left(house)
+
+
+async def test_a_suspect_for_which_there_is_no_place_sits_beside_another_rather_than_nowhere(
+    open_house: Callable[..., Any],
+) -> None:
+    """Twenty callers who had just come when their worker crashed, and nobody knows of whom: most are innocent."""
+    house = await open_house(reconnect_window_s=1.6, heartbeat_s=0.7, lease_s=2.4)
+    (first,) = await fleet(house, 1)
+    calls = [f"c-{number}" for number in range(4)]
+    async with contextlib.AsyncExitStack() as stack:
+        for call_id in calls:
+            carrier = await stack.enter_async_context(house.connect((await house.answer(call_id)).url))
+            await carrier.send(START)
+            await seated(house, call_id)
+        second = await house.start_worker("w2", started_at_ms=2)
+        await die(house, first)
+        await house.until(lambda: len(second.streams) == 4, 6)
+        assert house.metric("sfvopi_culprits_total", verdict="suspect") == 4
     await nothing_is_left(house)
 
 
