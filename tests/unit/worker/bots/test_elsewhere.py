@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ from worker.bots import receptionist
 from worker.evaluation import Unusable, evaluate, main
 from worker.pipeline import elsewhere
 from worker.pipeline.transport import SFVoPITransport
+
+DOCS = Path(__file__).parents[4] / "docs"
 
 pytestmark = pytest.mark.xdist_group("calls in real time")
 
@@ -142,6 +145,16 @@ async def test_scripted_evaluations_run_against_the_receptionist(fakes: FakeProv
     }
     assert told["wants_too_much"]["failures"][0]["kind"] == "text_mismatch"
     assert not report["passed"]
+
+
+async def test_the_scenario_of_the_documents_passes_against_the_offline_script(
+    fakes: FakeProviders, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SFVOPI_LLM", "scripted")
+    (block,) = re.findall(r"```yaml\n(# greeting\.yaml\n.*?)```", (DOCS / "bots.md").read_text(), re.DOTALL)
+    (tmp_path / "greeting.yaml").write_text(block)
+    report = await evaluate("worker.bots.receptionist:bot", [tmp_path / "greeting.yaml"], within_s=10)
+    assert report["passed"], report
 
 
 CREATES = """
