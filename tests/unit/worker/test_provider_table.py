@@ -522,6 +522,53 @@ CELLS = [(trouble, doing) for trouble in ERRORS for doing in DURING if (trouble,
 SCENES += [scene_while_nobody_waits(trouble, doing) for trouble, doing in CELLS]
 
 
+# -- what is dead while nobody waits, until somebody does; and models that hear by themselves
+
+
+def then_a_turn(doing: Doing) -> Callable[[Stage], Awaitable[None]]:
+    async def plays(stage: Stage) -> None:
+        await DURING[doing](stage)
+        await voice_is_refused(stage)
+        if doing is D.HAS_THE_TURN:
+            await stage.caller.speaks()
+
+    return plays
+
+
+async def _all(_: Any) -> bool:
+    return True
+
+
+def no_recogniser(_: Bot) -> Any:
+    return FunctionFilter(filter=_all)
+
+
+async def dead_model_then_a_turn(stage: Stage) -> None:
+    await stage.greeted()
+    stage.faults(openai="401")
+    await stage.queue(LLMRunFrame())
+    await asyncio.sleep(0.5)
+    await stage.caller.speaks()
+
+
+async def model_dead_of_itself(stage: Stage) -> None:
+    await stage.greeted()
+    await ERRORS[T.MODEL_DEAD](stage)
+
+
+REFUSED = "tts by cartesia: auth"
+HEARS = Plan(recogniser=no_recogniser)
+HEARS_AND_GREETS = Plan(greets=None, recogniser=no_recogniser)
+SCENES += [
+    Scene((T.VOICE_DEAD, D.WAITS), "401 before their turn", then_a_turn(D.HAS_THE_TURN), REFUSED),
+    Scene((T.VOICE_DEAD, D.SPEAKS), "401 as they speak", then_a_turn(D.SPEAKS), REFUSED, ends_s=2),
+    Scene((T.SPEECH_DEAD, D.WAITS), "401", dead_model_then_a_turn, "llm by openai: auth", HEARS),
+    Scene((T.SPEECH_DEAD, D.GREETING), "401", nothing, "llm by openai: auth", HEARS_AND_GREETS, {"openai": "401"}),
+    Scene((T.SPEECH, D.GREETING), "error", nothing, "llm by openai: other", HEARS_AND_GREETS, {"openai": "error"}),
+    Scene((T.SPEECH_DEAD, D.HAS_THE_TURN), "401", model_dead_of_itself, plan=HEARS, goes_on=False),
+]
+
+
 @dataclass
 class Played:
     """What came of a scene."""
