@@ -222,7 +222,7 @@ async def test_a_suspect_that_waits_hears_music_and_is_seated_when_there_is_a_pl
         second = await house.start_worker("w2", started_at_ms=2)
         await house.until(lambda: second.streams)
         await house.until(lambda: caller.count("clearAudio") == 1)
-        assert second.streams[0].received[0] == START
+        await house.until(lambda: second.streams[0].received == [START])
     await nothing_is_left(house)
 
 
