@@ -24,6 +24,9 @@ class Thing:
     warns: bool = True  # else it works for the bot all the same
 
 
+OURS = ("worker", "shared")  # loggers, which have no level of their own
+
+
 def logs() -> list[Thing]:
     """The ways of a line to our log, as they are now."""
     return [
@@ -130,7 +133,7 @@ def _root_handlers() -> Callable[[], bool]:
 
     def is_changed() -> bool:
         if root.handlers == kept:
-            return False
+            return any(_opened(handler) for handler in kept)
         others = [handler for handler in root.handlers if handler not in kept]
         wanted = [*kept, *(handler for handler in others if not _shows(handler))]
         if root.handlers == wanted:
@@ -141,6 +144,15 @@ def _root_handlers() -> Callable[[], bool]:
     return is_changed
 
 
+def _opened(handler: logging.Handler) -> bool:
+    """Somebody has closed the stream of our log (`sys.stderr.close()`), which leaves its descriptor open."""
+    stream = getattr(handler, "stream", None)
+    if not isinstance(handler, logging.StreamHandler) or not getattr(stream, "closed", False):
+        return False
+    handler.stream = open(2, "w", buffering=1, closefd=False, encoding="utf-8")  # noqa: SIM115
+    return True
+
+
 def _shows(handler: logging.Handler) -> bool:
     """Whether it writes to where people look. A handler of a bot's (a file, a service) does not."""
     stream = getattr(handler, "stream", None)  # of a StreamHandler, and of what is made like one
@@ -148,19 +160,22 @@ def _shows(handler: logging.Handler) -> bool:
 
 
 def _log_levels() -> Callable[[], bool]:
-    """The root's level, `logging.disable`, and loggers that `dictConfig` has disabled."""
-    root = logging.getLogger()
-    kept = root.level
+    """The root's level, `logging.disable`, and what silences every logger: `dictConfig`, or a loop over all of them."""
+    root, level = logging.getLogger(), logging.getLogger().level
     canary = logging.getLogger(__name__)
 
     def is_changed() -> bool:
-        if root.level == kept and not root.manager.disable and not canary.disabled:
+        is_open = canary.level == logging.NOTSET and canary.propagate and not canary.disabled
+        if is_open and root.level == level and not root.disabled and not root.manager.disable:
             return False
-        root.setLevel(kept)
+        root.setLevel(level)
         logging.disable(logging.NOTSET)
-        for logger in root.manager.loggerDict.values():
+        for logger in (root, *root.manager.loggerDict.values()):
             if isinstance(logger, logging.Logger):
                 logger.disabled = False
+                if logger.name.partition(".")[0] in OURS:
+                    logger.propagate = True
+                    logger.setLevel(logging.NOTSET)
         return True
 
     return is_changed

@@ -9,7 +9,7 @@ import functools
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 from loguru import logger
@@ -17,6 +17,7 @@ from loguru import logger
 from shared.process.signals import OWN_SIGNALS
 from worker.tasks import own_tasks, whose
 
+OWN = frozenset(OWN_SIGNALS)
 MUTED = 100  # a level above all that loguru has
 
 
@@ -40,10 +41,13 @@ class Refusals:
         self._replace(signal, "signal", self._signal)
         wakeup = functools.partial(self._nothing, "signal.set_wakeup_fd", "leave it out: the event loop hears by it")
         self._replace(signal, "set_wakeup_fd", wakeup)
+        self._replace(signal, "pthread_sigmask", self._signal_mask)
         self._replace(loop, "add_signal_handler", self._add_signal_handler)
         self._replace(loop, "remove_signal_handler", self._remove_signal_handler)
         for name, instead in _LOOP.items():
             self._replace(loop, name, functools.partial(self._nothing, f"loop.{name}", instead))
+        for name in ("shutdown_default_executor", "shutdown_asyncgens"):
+            self._replace(loop, name, functools.partial(self._nothing_to_wait_for, f"loop.{name}"))
         policy = functools.partial(
             self._nothing, "asyncio.set_event_loop_policy", "leave it out: the loop runs already"
         )
@@ -81,6 +85,9 @@ class Refusals:
     def _nothing(self, what: str, instead: str, original: Callable[..., Any], *_: Any, **__: Any) -> None:
         self._tell(what, instead)
 
+    async def _nothing_to_wait_for(self, what: str, original: Callable[..., Any], *_: Any, **__: Any) -> None:
+        self._tell(what, "leave it out: other calls use it")
+
     # -- signals: our drain begins with one
 
     def _signal(self, original: Callable[..., Any], number: int, handler: Any) -> Any:
@@ -88,6 +95,13 @@ class Refusals:
             return original(number, handler)
         self._tell(f"signal.signal({_name(number)})", _SIGNALS)
         return signal.getsignal(number)
+
+    def _signal_mask(self, original: Callable[..., Any], how: int, mask: Iterable[int]) -> Any:
+        wanted = set(mask)
+        if how != signal.SIG_UNBLOCK and wanted & OWN:
+            self._tell("signal.pthread_sigmask", _SIGNALS, warns=False)  # `multiprocessing` does so for a moment
+            wanted -= OWN
+        return original(how, wanted)
 
     def _add_signal_handler(self, original: Callable[..., Any], number: int, *handler: Any) -> None:
         if number in OWN_SIGNALS:  # WorkerRunner() does so for SIGINT: its bot has nothing to change

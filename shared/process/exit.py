@@ -20,7 +20,10 @@ def _exit_late(seconds: float, status: int) -> None:
     time.sleep(seconds)
     others = [thread for thread in threading.enumerate() if thread is not threading.main_thread()]
     waited_for = [thread.name for thread in others if not thread.daemon]
-    get_logger(__name__).warning("something keeps this process from ending: ended", threads=waited_for, after_s=seconds)
-    for stream in (sys.stdout, sys.stderr):
-        stream.flush()
-    os._exit(status)
+    log = get_logger(__name__)
+    try:
+        log.warning("something keeps this process from ending: ended", threads=waited_for, after_s=seconds)
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+    finally:  # a stream may be closed
+        os._exit(status)

@@ -70,6 +70,11 @@ def basic_config():
     logging.basicConfig(level=logging.DEBUG, force=True)
 
 
+def quiets_all():
+    for name in list(logging.root.manager.loggerDict):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+
+
 def dict_config():
     logging.config.dictConfig({"version": 1, "root": {"level": "DEBUG", "handlers": []}})
 
@@ -96,6 +101,11 @@ ACTS = {
     "loop_sigterm": lambda: asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, print),
     "loop_removes": lambda: asyncio.get_running_loop().remove_signal_handler(signal.SIGTERM),
     "wakeup": lambda: signal.set_wakeup_fd(-1),
+    "mask": lambda: signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGUSR2}),
+    "quiets_all": quiets_all,
+    "root_disabled": lambda: setattr(logging.getLogger(), "disabled", True),
+    "closes_stderr": lambda: sys.__stderr__.close(),
+    "executor_down": lambda: asyncio.ensure_future(asyncio.get_running_loop().shutdown_default_executor()),
     "debug_logs": debug_logs,
     "own_log_file": own_log_file,
     "configures": lambda: logger.configure(handlers=[{"sink": sys.stdout, "level": "TRACE"}]),
@@ -182,6 +192,11 @@ SAID = {  # acts that the log names
     "runner": "loop.add_signal_handler(SIGINT)",
     "runner_sigterm": "loop.add_signal_handler(SIGTERM)",
     "wakeup": "signal.set_wakeup_fd",
+    "mask": "signal.pthread_sigmask",
+    "quiets_all": "logging: levels",
+    "root_disabled": "logging: levels",
+    "closes_stderr": "logging: handlers",
+    "executor_down": "loop.shutdown_default_executor",
     "debug_logs": "logger.add(sys.stderr)",
     "configures": "logger.add(sys.stderr)",
     "basic_config": "logging: handlers",
