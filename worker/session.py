@@ -301,8 +301,10 @@ class Session:
             case Manner.CUT:
                 await self._cancel_pipeline()
             case Manner.APOLOGY:
+                await self._claim(self)  # a caller who hangs up into it has been failed all the same
                 await self._apologise_at_once()
-        await self._claim(self)  # first: our close makes the carrier send its hangup webhook, which would win
+        if not self.is_recorded:
+            await self._claim(self)  # first: our close makes the carrier send its hangup webhook, which would win
         await self.stream.speaker.heard()
         await self.stream.close(ending.close_code, str(ending.reason))
 

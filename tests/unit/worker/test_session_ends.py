@@ -182,6 +182,17 @@ async def test_a_bot_that_raises_apologises(fleet):
     assert (record.reason, record.detail) == (Reason.BOT_ERROR, "RuntimeError")
 
 
+@pytest.mark.parametrize("bot", ["test:raises", "test:returns", "test:nobody"])
+async def test_a_caller_who_hangs_up_into_the_apology_was_failed_all_the_same(fleet, until, bot):
+    """The hangup webhook was first: the call of a bot that had raised stood as completed."""
+    carrier = await fleet.call(bot=bot)
+    await until(lambda: carrier.events("playAudio"))
+    ended = await end_call(fleet.registry, "call-1", Reason.CALLER_HUNG_UP)
+    await carrier.hang_up()
+    assert not ended.moved
+    assert (await fleet.ended()).reason == Reason.BOT_ERROR
+
+
 async def test_a_bot_that_builds_no_pipeline_apologises(fleet):
     carrier = await fleet.call(bot="test:returns")
     assert await carrier.closed(8.0) == 1000
