@@ -103,7 +103,7 @@ async def test_the_sessions_end_closes_the_clients_of_its_services(monkeypatch: 
     given = settings(stt="openai", tts="openai")
     made: list[Any] = [services.make_stt(given), services.make_llm(given), services.make_tts(given)]
     monkeypatch.setattr("worker.pipeline.finish.processors_in", lambda _: made)
-    await close_clients(type("Pipeline", (), {"pipeline": None})())
+    await close_clients(type("Pipeline", (), {"pipeline": None, "_worker_runner": None})())
     assert [service._client.is_closed() for service in made] == [True, True, True]
 
 
