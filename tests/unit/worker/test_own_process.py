@@ -238,18 +238,18 @@ async def worker(tmp_path, redis_url):
 async def test_what_a_bot_does_to_the_process_holds_for_nobody_and_the_log_says_so(worker):
     await worker.talk("healthy")
     await worker.started("healthy")
-    for act in dict.fromkeys((*UNNOTICED, *SAID, *ENDS)):  # one after another: each act is this bot's
+    for act in dict.fromkeys((*UNNOTICED, *SAID)):  # one after another: each act is this bot's
         await worker.talk(act, f"rude:{act}")
         await worker.started(act)
-        if act in ENDS:
-            call = await worker.ended(act)
-            assert (call.reason, call.detail) == ("bot_error", ENDS[act]), act
-        else:
-            await asyncio.sleep(0.3)
-            await worker.streams[act].close()
-            call = await worker.ended(act)
-            assert call.reason == "stream_closed", act
+        await asyncio.sleep(0.3)
+        await worker.streams[act].close()
+        assert (await worker.ended(act)).reason == "stream_closed", act
         assert worker.process.returncode is None, act
+    for act in ENDS:  # each is heard to its end by an apology
+        await worker.talk(act, f"rude:{act}")
+    for act, detail in ENDS.items():
+        call = await worker.ended(act)
+        assert (call.reason, call.detail) == ("bot_error", detail), act
     healthy = await worker.registry.get("healthy")
     assert not healthy.is_over
     assert ID in [view.record.worker_id for view in await worker.registry.workers()]
