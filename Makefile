@@ -10,7 +10,7 @@ export PYTHONDONTWRITEBYTECODE :=
 help:
 	@echo "make demo [ARGS=--json]   place one call through a whole fleet on this machine"
 	@echo "make test                 lint, types and all tests but the slow ones"
-	@echo "make test-slow            tests of whole fleets that take half a minute each"
+	@echo "make test-slow            tests that take long: of whole fleets, of every provider, of every example"
 	@echo "make coverage             which lines the unit and contract tests reach"
 	@echo "make test-deploy          images and docker-compose.yml in a real engine, under calls; SETUP_ENGINE=1 installs one for it"
 	@echo "make soak [ARGS=--json]   200 calls that end in every possible way"
@@ -52,7 +52,9 @@ lint: $(VENV)/.ready
 # the machine for itself. Many tests have deadlines, as calls have: what fails is asked once more, alone. Whoever
 # fails twice has failed.
 AGAIN := || $(BIN)/pytest --last-failed --last-failed-no-failures none
-SMALL := tests/contract tests/unit
+SMALL := -m "not slow" tests/contract tests/unit
+SLOW_SMALL := -m slow tests/unit
+SLOW_FLEETS := -m slow tests/fleet
 FLEETS := -m "fleet and not speech and not slow" tests/fleet
 SPEECH := -m "not slow and (speech or not fleet)" tests/fleet tests/speech
 test: lint
@@ -61,7 +63,8 @@ test: lint
 	$(BIN)/pytest $(SPEECH) $(AGAIN) $(SPEECH)
 
 test-slow: $(VENV)/.ready
-	$(BIN)/pytest -m slow tests/fleet $(AGAIN) -m slow tests/fleet
+	$(BIN)/pytest -n 4 --dist loadgroup $(SLOW_SMALL) $(AGAIN) $(SLOW_SMALL)
+	$(BIN)/pytest $(SLOW_FLEETS) $(AGAIN) $(SLOW_FLEETS)
 
 # half as long again as without
 coverage: $(VENV)/.ready
