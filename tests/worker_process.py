@@ -23,7 +23,7 @@ from shared.tokens import StreamToken, sign_token
 from tests.conftest import empty
 
 SECRET = "a secret for tests"
-ID = "worker-under-test"
+ID = "worker-with-a-bot"  # another one than other tests have: what it leaves in Redis is not theirs
 CALM = """
 from pipecat.pipeline.pipeline import Pipeline
 from pipecat.pipeline.worker import PipelineWorker
