@@ -1,6 +1,7 @@
 """The tables of docs/architecture.md say what the code does: states, outcomes, keys in Redis, codes."""
 
 import re
+from dataclasses import replace
 
 import pytest
 from redis.asyncio import Redis
@@ -60,12 +61,13 @@ async def found(redis_url: str) -> dict[str, tuple[str, int]]:
         assert attached.record
         await registry.save_checkpoint(call_id, "{}", attached.record.epoch)
     await end_call(registry, "c2", Reason.CALLER_HUNG_UP)
-    await registry.join_line("c3", 1, 5000)
+    await registry.join_line("c3", 1, 5000, bot="my_bots.sales:bot")
     for call_id in ("c4", "c5", "c6"):
         await registry.convict(call_id, "my_bots.sales:bot", "")
     await registry.record_death(DeathNote("w1", 7, 1, DeathCause.CRASHED))
     await registry.reserve("c7", 5000, is_live=True, is_suspect=True)
     await registry.release("c7")
+    await registry.heartbeat(replace(worker, bots=("my_bots.sales:bot",)), [], 5000)
     await registry.close()
     async with Redis.from_url(redis_url, decode_responses=True) as redis:
         return {key: (await redis.type(key), await redis.ttl(key)) async for key in redis.scan_iter()}
