@@ -220,7 +220,7 @@ class FleetSettings(BaseSettings):
         5,
         gt=0,
         validation_alias=env("SFVOPI_LEASE_S"),
-        description="A worker (and its slots) that is silent for so long counts as dead.",
+        description="Seconds. A worker that sends no heartbeat for longer counts as dead, and its slots as free.",
     )
     drain_deadline_s: float = Field(
         3600,
@@ -249,13 +249,14 @@ class FleetSettings(BaseSettings):
     log_level: str = Field(
         "INFO",
         validation_alias=env("SFVOPI_LOG_LEVEL"),
-        description="Of our own lines and of a bot's. DEBUG shows those of libraries only with SFVOPI_LOG_TEXTS=on.",
+        description="The lowest level of the fleet's and of bots' lines that is logged. DEBUG lines of libraries are "
+        "logged only with SFVOPI_LOG_TEXTS=on, too.",
     )
     log_texts: bool = Field(
         False,
         validation_alias=env("SFVOPI_LOG_TEXTS"),
-        description="on: nothing is cut from log lines, messages of exceptions included, so that what callers and bots "
-        "say may stand in them; numbers stay masked. For finding a fault of a bot's on your own machine.",
+        description="on: log lines keep everything, also the messages of exceptions, and so may quote callers and "
+        "bots; numbers and secrets stay masked. Use it to find a bot's fault on your own machine.",
     )
     otlp_endpoint: str = Field(
         "",

@@ -76,8 +76,9 @@ class GatewaySettings(FleetSettings):
         ge=0,
         le=1,
         validation_alias=env("SFVOPI_CULPRIT_RETRIES"),
-        description="Further attempts of a call whose bot has killed its worker process, before it ends with the "
-        "apology: 1, since a crash may be bad luck, or 0 where every crash costs more than one call is worth.",
+        description="How many further workers a call gets after its bot has killed one; then it ends with the "
+        "apology. 1: a crash may be bad luck. 0: for a fleet in which a crash costs more than one call "
+        "is worth.",
     )
     media_path: MediaPath = Field(
         MediaPath.DIRECT,

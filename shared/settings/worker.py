@@ -48,14 +48,15 @@ class WorkerSettings(FleetSettings):
         3,
         ge=0,
         validation_alias=env("SFVOPI_WATCHDOG_S"),
-        description="A worker whose event loop stands still for so long is killed by its parent process; 0: never.",
+        description="Seconds. A worker whose event loop stands still for longer is killed by its parent process. 0: "
+        "never.",
     )
     lag_limit_ms: float = Field(
         100,
         ge=0,
         validation_alias=env("SFVOPI_LAG_LIMIT_MS"),
-        description="A worker whose event loop is so late, in the mean of a second, takes no new call; from half of it "
-        "on it offers half of its free slots: audio is sent 200 ms ahead. 0: lag does not count.",
+        description="A worker whose event loop is later than this, on average over a second, takes no new call. From "
+        "half of it on it offers half of its free slots. 0: lag does not count.",
     )
     memory_limit_mb: float = Field(
         0,
@@ -77,7 +78,7 @@ class WorkerSettings(FleetSettings):
         10,
         gt=0,
         validation_alias=env("SFVOPI_MEDIA_TIMEOUT_S"),
-        description="A stream without any message for so long is dead: media flows even in silence.",
+        description="Seconds. A stream without any message for longer is dead: media flows even in silence.",
     )
     idle_s: float = Field(
         120,
@@ -112,8 +113,8 @@ class WorkerSettings(FleetSettings):
         60,
         ge=0,
         validation_alias=env("SFVOPI_AFTER_CALL_S"),
-        description="What a bot may still do when its call is over, such as a summary or an upload; then it is cut. "
-        "It holds no slot meanwhile; twice as many bots as a worker has slots may be at it.",
+        description="Seconds that a bot may go on working after its call, for a summary or an upload; then it is "
+        "cut. It holds no slot meanwhile. A worker has room for two such bots per slot.",
     )
     send_lead_ms: int = Field(
         200,
@@ -153,8 +154,8 @@ class WorkerSettings(FleetSettings):
         "require",
         validation_alias=env("SFVOPI_REHEARSAL"),
         description="Every bot is run once, without a caller, before the first call. require: a bot that fails by its "
-        "own code or settings gets no calls, and a worker with no other bot is not ready, so that a deploy stops; "
-        "warn: it is only told, and gets its calls; off: no bot is run.",
+        "own code or settings gets no calls, and a worker that can run no bot is not ready, so that a deploy stops; "
+        "warn: the failure is only logged, and the bot gets its calls; off: no bot is run.",
     )
     rehearse: str = Field(
         "",
@@ -164,8 +165,8 @@ class WorkerSettings(FleetSettings):
     pipecat_log_level: str = Field(
         "WARNING",
         validation_alias=env("SFVOPI_PIPECAT_LOG_LEVEL"),
-        description="Of Pipecat's own lines. DEBUG holds what callers say: INFO is the lowest that is taken, but with "
-        "SFVOPI_LOG_TEXTS=on.",
+        description="The lowest level of Pipecat's own lines that is logged. DEBUG lines hold what callers say, and "
+        "need SFVOPI_LOG_TEXTS=on; without it INFO is the lowest.",
     )
 
     stt: str = Field("", validation_alias=env("SFVOPI_STT"), description="deepgram, openai, elevenlabs, whisper …")
