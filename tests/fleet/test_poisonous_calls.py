@@ -66,9 +66,8 @@ def settings(folder: Path, sort: str) -> dict[str, str]:
     }
 
 
-@pytest.mark.parametrize(
-    "sort", ["leaves", pytest.param("crashes", marks=pytest.mark.slow), pytest.param("sleeps", marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("sort", ["leaves", "crashes", "sleeps"])
 async def test_two_workers_die_of_a_poisonous_call_and_every_other_call_goes_on(sort: str, tmp_path: Path) -> None:
     async with (
         FakeProviders() as providers,
