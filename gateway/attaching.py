@@ -106,7 +106,8 @@ class Attaching:
                 raise Suspected(judgement) from None
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(FIRST_DEADLINE_S):
-                    if worker := await self._look_for_another(leg, {route.worker_id}, is_live=False):
+                    is_live = await self._judge.lives(leg.call_id)
+                    if worker := await self._look_for_another(leg, {route.worker_id}, is_live=is_live):
                         return worker
             raise
 
@@ -119,7 +120,8 @@ class Attaching:
         self, leg: Leg, carrier: End, judgement: Judgement, ended: LegEnd | None = None
     ) -> WorkerEnd | LegEnd:
         """The same of a call that has been judged; `ended` is how its last worker's stream did, if we know."""
-        if judgement.verdict is not Verdict.PASSENGER:
+        if judgement.outlived != leg.outlived:
+            leg.outlived = judgement.outlived
             self._report(leg.call_id, judgement)
         if judgement.verdict is Verdict.CONVICTED:
             return await self._apologise(leg, carrier, judgement)

@@ -15,12 +15,13 @@ from typing import Any
 
 from gateway.admission import parties
 from gateway.notebook import Notebook
-from gateway.worker_check import IN_THE_END_S, WorkerCheck
+from gateway.worker_check import WorkerCheck
 from shared.calls.outcome import REASON_OF_CARRIER_STATUS, Reason
 from shared.calls.record import CallRecord
 from shared.calls.state import CallEvent, CallState
 from shared.calls.timeline import TimelineEvent
 from shared.registry import Registry, RegistryAway
+from shared.registry.blame import convict_if_over
 from shared.registry.endings import end_call
 from shared.sfvopi.webhooks import HangupWebhook
 from shared.telemetry.catalogue import CALLS
@@ -109,7 +110,10 @@ class Hangups:
     async def close(self) -> None:
         """A last try at what still waits, for it goes with this process. Raises nothing."""
         if self._later:
-            await asyncio.wait(self._later, timeout=LAST_TRY_S)
+            _, late = await asyncio.wait(self._later, timeout=LAST_TRY_S)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
         try:
             async with asyncio.timeout(LAST_TRY_S):
                 await self.retry()
@@ -133,12 +137,13 @@ class Hangups:
     async def _end_later(self, hangup: HangupWebhook, record: CallRecord) -> None:
         """Where the worker's machine does not answer at all."""
         try:
-            death = await self._worker_check.death_of_worker(record, IN_THE_END_S)
-            await self._end_as(
-                hangup, record, changes_of(hangup), "its worker is unreachable" if death is None else death
-            )
+            death = await self._worker_check.death_in_the_end(record)
+            await self._end_as(hangup, record, changes_of(hangup), death)
         except RegistryAway:
             self._pending.append(hangup)
+        except asyncio.CancelledError:
+            self._pending.append(hangup)
+            raise
 
     async def _end_as(
         self, hangup: HangupWebhook, record: CallRecord | None, changes: dict[str, Any], death: str = ""
@@ -156,6 +161,10 @@ class Hangups:
             self._meter.count(CALLS, result=ended.record.result, reason=reason)
             self._notebook.write(call_id, TimelineEvent.ENDED, reason=reason, result=str(ended.record.result))
         self._write_down(call_id, hangup)
+        if death and record and record.is_seated:  # it has no second attempt
+            for note in (await self._registry.death_notes([record.seat])).values():
+                if note.call_id == call_id:
+                    await convict_if_over(self._registry, note)
         if ended.record and ended.before in _LIVE:
             await self._registry.nudge(ended.record.worker_id, json.dumps({"call_id": call_id}))
         return HangupResult.ACCEPTED

@@ -40,13 +40,23 @@ class CulpritJudge:
             self._meter.count(REGISTRY_ERRORS)
             return PASSENGER
 
+    async def lives(self, call_id: str) -> bool:
+        """Whether the call has had a worker, and goes on."""
+        try:
+            record = await self._registry.get(call_id)
+        except RegistryAway:
+            self._meter.count(REGISTRY_ERRORS)
+            return False
+        return record is not None and record.state in _LIVE
+
     async def judge_record(self, record: CallRecord) -> Judgement:
         """The same, of a call whose record is at hand. Raises `RegistryAway`."""
         sessions = past_sessions(record, self._registry.now_ms())
         if record.state not in _LIVE or not sessions:
             return PASSENGER
         notes = await self._notes_of(sessions)
-        if record.is_seated and must_wait_for_note(sessions, notes, record.call_id):
+        is_due = not self._retries and sessions[-1].seat not in notes  # the first death may be its last
+        if record.is_seated and (is_due or must_wait_for_note(sessions, notes, record.call_id)):
             notes = await self._wait_for_note(sessions)
         now_ms = self._registry.now_ms()
         living = {view.record.seat for view in await self._registry.workers() if view.is_fresh(now_ms)}

@@ -31,7 +31,7 @@ from shared.tokens import StreamToken
 T = TypeVar("T")
 
 FLUSH_DEADLINE_S = 1.0
-STEADY_S = 1.0  # a worker that keeps a stream for so long has taken it
+STEADY_S = 5.0  # a worker that keeps a stream for so long has taken it
 # how a worker ends that did not mean to end the call: going away, lost, failing, restarting
 WORKER_LOST = frozenset({CloseCode.GOING_AWAY, LOST, CloseCode.INTERNAL, CloseCode.RESTART})
 
@@ -72,6 +72,7 @@ class Leg:
         self.bot = token.bot  # empty: not known
         self.format = token.format
         self.worker_id = ""  # where it is attached, or was last
+        self.outlived: tuple[str, ...] = ()  # workers that have died of the call, as far as it is known here
         self._token = text
         self._headers = headers
         self._meter = meter

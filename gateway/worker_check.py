@@ -39,6 +39,20 @@ class WorkerCheck:
             return f"its worker died: {note.detail or note.cause}"
         return {True: "", False: "its worker died", None: None}[is_there]
 
+    async def death_in_the_end(self, record: CallRecord) -> str:
+        """The same, however long it takes: of a machine that does not answer us, its lease is the last word."""
+        death = await self.death_of_worker(record, IN_THE_END_S)
+        if death is not None:
+            return death
+        renewed_by_ms = await self._lease_of(record.worker_id)
+        await asyncio.sleep(max(0.0, (renewed_by_ms - self._registry.now_ms()) / 1000))
+        return "" if await self._lease_of(record.worker_id) > renewed_by_ms else "its worker is unreachable"
+
+    async def _lease_of(self, worker_id: str) -> int:
+        """Until when the worker has a lease, by the registry's time; 0 if nobody knows it."""
+        views = await self._registry.workers()
+        return next((view.lease_until_ms for view in views if view.record.worker_id == worker_id), 0)
+
     async def _is_there(self, worker_id: str, within_s: float) -> bool | None:
         """Whether something listens where the worker was; a worker that nobody knows any more is not looked for."""
         addresses = [view.record.address for view in self._last_workers() if view.record.worker_id == worker_id]

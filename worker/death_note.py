@@ -18,10 +18,10 @@ def tell(death: Death) -> None:
     """Write the note. A worker that left in good order has written its own; one that never began has none."""
     if death.cause is DeathCause.ENDED or not death.told.get("worker_id"):
         return
-    prepare()
     import asyncio
 
     try:
+        prepare()
         asyncio.run(asyncio.wait_for(_write(death), GIVEN_UP_S))
     except Exception as error:  # it is written in vain: calls are judged without it
         log("the death note could not be written", reason=type(error).__name__)

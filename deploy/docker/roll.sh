@@ -26,7 +26,9 @@ give_up() {
   echo "$1 is not ready: $2" >&2
   echo "the old ones stay, the new ones are taken away" >&2
   # shellcheck disable=SC2086 # ids, one a word
-  docker rm --force $new > /dev/null
+  docker stop $new > /dev/null # those that were ready may have calls: they finish them
+  # shellcheck disable=SC2086
+  docker rm $new > /dev/null
   exit 1
 }
 

@@ -35,7 +35,9 @@ def cause_of(status: int, told: dict[str, Any], was_out_of_memory: bool) -> tupl
         is_in_order = status == 0 and bool(told.get("leaves"))
         return DeathCause.ENDED if is_in_order else DeathCause.CRASHED, f"exit status {status}"
     name = _name_of(-status)
-    if told.get("sent_by"):
+    if told.get("leaves"):  # a library's own end may crash, when all calls are over
+        return DeathCause.ENDED, name
+    if "sent_by" in told:  # 0: by somebody outside its container
         return DeathCause.OUTSIDE, name
     if told.get("by_itself") or -status in OWN_MAKING:
         return DeathCause.CRASHED, name

@@ -113,8 +113,11 @@ class _Watch:
         if not self._is_closed and limit_s and silent_s > limit_s:
             return self._freeze(silent_s)
         if limit_s and silent_s > SILENT_S and self._prepare is not None:
-            self._prepare()
-            self._prepare = None
+            prepare, self._prepare = self._prepare, None
+            try:
+                prepare()
+            except Exception as error:  # the child may live on, and dies with us
+                log("the death note cannot be prepared", reason=type(error).__name__)
         return self._judge_memory(silent_s)
 
     def _judge_memory(self, silent_s: float) -> Death | None:
@@ -177,7 +180,7 @@ class _Watch:
             return False
         *lines, self._unread = (self._unread + told).split(b"\n")
         for line in lines:
-            with contextlib.suppress(ValueError):
+            with contextlib.suppress(ValueError, TypeError):
                 self._told.update(json.loads(line))
         self._heard_at, self._waited_s = time.monotonic(), waited_s(self._child)
         return True

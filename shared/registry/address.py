@@ -45,6 +45,7 @@ OPTIONS: Mapping[str, Callable[[str], Any]] = MappingProxyType(
         "socket_keepalive": _yes_or_no,
         "socket_timeout": float,
         "ssl_ca_certs": str,
+        "ssl_ca_data": str,
         "ssl_cert_reqs": _verification,
         "ssl_certfile": str,
         "ssl_check_hostname": _yes_or_no,

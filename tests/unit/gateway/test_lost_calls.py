@@ -160,11 +160,16 @@ async def test_a_caller_who_hangs_up_has_completed_the_call_and_the_carrier_is_a
     assert time.monotonic() - began_at < 0.1
 
 
+@pytest.mark.parametrize(
+    ("lives", "came_to"),
+    [(False, ("worker_lost", "its worker is unreachable")), (True, ("caller_hung_up", ""))],
+    ids=["dead", "alive behind a firewall"],
+)
 async def test_a_machine_that_does_not_answer_keeps_no_webhook_waiting(
-    house: Any, monkeypatch: pytest.MonkeyPatch
+    house: Any, monkeypatch: pytest.MonkeyPatch, lives: bool, came_to: tuple[str, str]
 ) -> None:
-    """Its kernel neither refuses nor accepts: a listener with a full queue stands for it."""
-    monkeypatch.setattr("gateway.hangups.IN_THE_END_S", 0.3)
+    """Its kernel neither refuses nor accepts: a listener with a full queue stands for it. The lease decides."""
+    monkeypatch.setattr("gateway.worker_check.IN_THE_END_S", 0.3)
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
     listener.listen(0)
@@ -175,17 +180,20 @@ async def test_a_machine_that_does_not_answer_keeps_no_webhook_waiting(
         filler.setblocking(False)
         filler.connect_ex(listener.getsockname())
         fillers.append(filler)
-    await house.registry.heartbeat(WorkerRecord("w1", address, WorkerState.SERVING, 5), [], 60_000)
+    worker = WorkerRecord("w1", address, WorkerState.SERVING, 5)
+    await house.registry.heartbeat(worker, [], 1_500)
     await house.gateway.beat()
     await house.answer(CALL)
     await house.registry.move(CALL, CallEvent.ATTACH, {"worker_id": "w1"})
     began_at = time.monotonic()
     assert (await outcome(house))[0] == "", "it is not known yet"
     assert time.monotonic() - began_at < 0.3
-    async with asyncio.timeout(3):
+    async with asyncio.timeout(4):
         while not (record := await house.registry.get(CALL)).is_over:
-            await asyncio.sleep(0.01)
-    assert (record.reason, record.detail) == ("worker_lost", "its worker is unreachable")
+            if lives:
+                await house.registry.heartbeat(worker, [CALL], 1_500)
+            await asyncio.sleep(0.05)
+    assert (record.reason, record.detail) == came_to
     assert record.carrier_duration_s == 42
     for sock in [listener, *fillers]:
         sock.close()
