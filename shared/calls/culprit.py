@@ -7,7 +7,7 @@ its event loop was in. A death is *attributed* to the call
 - if its note names this call;
 - if its note names nobody, the process did not end by somebody else's hand, and the session was young: a bot that
   crashes its process on the way in gives nobody time to write down a name;
-- if nothing at all is known of it (the whole machine died, and the note with it), it is the third in a row of young
+- if nothing at all is known of it (the whole machine died, and the note with it), from the third in a row on of young
   sessions. Once, and twice, is bad luck.
 
 A death whose note names another call is that call's alone. A process killed from outside, or which left in good order,
@@ -25,7 +25,7 @@ from shared.fleet.death import DeathCause, DeathNote
 from shared.fleet.worker import worker_of
 
 YOUNG_MS = 5_000
-UNKNOWN_IN_A_ROW = 3  # so many young sessions whose deaths left no note make one attributed death
+UNKNOWN_IN_A_ROW = 3  # from so many young sessions in a row on, deaths that left no note are attributed
 CONVICTED_AT = 2  # attributed deaths, whatever a setting says
 _OWN_DOING = frozenset({DeathCause.CRASHED, DeathCause.FROZEN, DeathCause.MEMORY})
 
