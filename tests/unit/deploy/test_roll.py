@@ -49,7 +49,8 @@ def test_a_bot_that_failed_stops_it_at_once_and_the_old_ones_stay(roll: Roll) ->
     said = '{"readiness":"bot_failed","bot_failed":{"m:b":"m.py:7: NameError"}}'
     done, ended = roll(said, "starting")
     assert done.returncode == 1
-    assert ended == ["rm --force new1 new2"], "what is left is what was there: the next roll begins where this one did"
+    left = "what is left is what was there: the next roll begins where this one did; one that was ready ends its calls"
+    assert ended == ["stop new1 new2", "rm new1 new2"], left
     assert "m.py:7: NameError" in done.stderr
     assert "the log of new1" in done.stderr
 
@@ -57,4 +58,4 @@ def test_a_bot_that_failed_stops_it_at_once_and_the_old_ones_stay(roll: Roll) ->
 def test_one_that_is_not_ready_in_time_stops_it_too(roll: Roll) -> None:
     done, ended = roll("ready", '{"readiness":"starting"}')
     assert done.returncode == 1
-    assert ended == ["rm --force new1 new2"]
+    assert ended == ["stop new1 new2", "rm new1 new2"]
