@@ -64,7 +64,7 @@ test: lint
 
 test-slow: $(VENV)/.ready
 	$(BIN)/pytest -n 4 --dist loadgroup $(SLOW_SMALL) $(AGAIN) $(SLOW_SMALL)
-	$(BIN)/pytest -n 2 $(SLOW_FLEETS) $(AGAIN) $(SLOW_FLEETS)
+	$(BIN)/pytest $(SLOW_FLEETS) $(AGAIN) $(SLOW_FLEETS)
 
 # half as long again as without
 coverage: $(VENV)/.ready
