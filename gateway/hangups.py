@@ -33,8 +33,7 @@ MOST_PENDING = 1000
 WITHIN_S = 0.8  # for the registry, all questions together
 LAST_TRY_S = 2.0  # at exit, for all that waits
 SILENCE_S = 5.0  # a stream comes within one or two; who hangs up sooner has merely changed his mind
-_LIVE = (CallState.ACTIVE, CallState.DETACHED)
-_ANSWERED = (CallState.RESERVED, *_LIVE)
+_ANSWERED = (CallState.RESERVED, CallState.ACTIVE, CallState.DETACHED)
 
 
 class HangupResult(StrEnum):
@@ -124,7 +123,7 @@ class Hangups:
         call_id, changes = call_id_of(hangup), changes_of(hangup)
         record = await self._registry.get(call_id)
         span.join(record.traceparent if record else "")
-        if record is None or record.state not in _LIVE or record.is_lost:
+        if record is None or not record.state.is_live or record.is_lost:
             return await self._end_as(hangup, record, changes)
         death = await self._worker_check.death_of_worker(record)
         if death is not None:
@@ -165,7 +164,7 @@ class Hangups:
             for note in (await self._registry.death_notes([record.seat])).values():
                 if note.call_id == call_id:
                     await convict_if_over(self._registry, note)
-        if ended.record and ended.before in _LIVE:
+        if ended.record and ended.before.is_live:
             await self._registry.nudge(ended.record.worker_id, json.dumps({"call_id": call_id}))
         return HangupResult.ACCEPTED
 

@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 
 from shared.calls.culprit import Judgement, PastSession, Verdict, judge, must_wait_for_note, past_sessions
 from shared.calls.record import CallRecord
-from shared.calls.state import CallState
 from shared.fleet.death import DeathNote
 from shared.fleet.worker import WorkerView
 from shared.registry import Registry, RegistryAway
@@ -20,7 +19,6 @@ NOTE_WITHIN_S = 1.2
 LOOK_S = 0.05
 
 PASSENGER = Judgement(Verdict.PASSENGER)
-_LIVE = (CallState.ACTIVE, CallState.DETACHED)
 
 
 class CulpritJudge:
@@ -47,12 +45,12 @@ class CulpritJudge:
         except RegistryAway:
             self._meter.count(REGISTRY_ERRORS)
             return False
-        return record is not None and record.state in _LIVE
+        return record is not None and record.state.is_live
 
     async def judge_record(self, record: CallRecord) -> Judgement:
         """The same, of a call whose record is at hand. Raises `RegistryAway`."""
         sessions = past_sessions(record, self._registry.now_ms())
-        if record.state not in _LIVE or not sessions:
+        if not record.state.is_live or not sessions:
             return PASSENGER
         notes = await self._notes_of(sessions)
         is_due = not self._retries and sessions[-1].seat not in notes  # the first death may be its last
@@ -77,7 +75,7 @@ class CulpritJudge:
 
 def is_gone(record: CallRecord, workers: Sequence[WorkerView], failed_address: str, now_ms: int) -> bool:
     """Whether the worker of a live call cannot be there: it has just failed, is silent, or was started anew since."""
-    if record.state not in _LIVE or not record.worker_id:
+    if not record.state.is_live or not record.worker_id:
         return False
     view = next((view for view in workers if view.record.worker_id == record.worker_id), None)
     if view is None or not view.is_fresh(now_ms) or view.record.address == failed_address:

@@ -21,13 +21,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from shared.calls.record import CallRecord
-from shared.fleet.death import DeathCause, DeathNote
+from shared.fleet.death import DeathNote
 from shared.fleet.worker import worker_of
 
 YOUNG_MS = 5_000
 UNKNOWN_IN_A_ROW = 3  # from so many young sessions in a row on, deaths that left no note are attributed
 CONVICTED_AT = 2  # attributed deaths, whatever a setting says
-_OWN_DOING = frozenset({DeathCause.CRASHED, DeathCause.FROZEN, DeathCause.MEMORY})
 
 
 class Verdict(StrEnum):
@@ -122,7 +121,7 @@ def _attributed(
 
 
 def _is_attributed(session: PastSession, note: DeathNote, call_id: str) -> bool:
-    if note.cause not in _OWN_DOING:
+    if not note.cause.is_own_doing:
         return False
     return note.call_id == call_id if note.call_id else session.is_young(note.at_ms)
 

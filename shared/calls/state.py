@@ -23,6 +23,11 @@ class CallState(StrEnum):
     DETACHED = "detached"
     ENDED = "ended"
 
+    @property
+    def is_live(self) -> bool:
+        """A worker has taken the call, and it is not over."""
+        return self in (CallState.ACTIVE, CallState.DETACHED)
+
 
 class CallEvent(StrEnum):
     """What can happen to a call."""

@@ -22,6 +22,11 @@ class DeathCause(StrEnum):
     OUTSIDE = "outside"  # killed by anybody else
     ENDED = "ended"  # it left in good order
 
+    @property
+    def is_own_doing(self) -> bool:
+        """Whether it was something that ran in the process."""
+        return self in (DeathCause.CRASHED, DeathCause.FROZEN, DeathCause.MEMORY)
+
 
 @dataclass(frozen=True, slots=True)
 class DeathNote:

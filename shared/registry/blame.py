@@ -7,10 +7,8 @@ after the call, or its caller hung up in the silence) has no second attempt: its
 from collections import Counter
 from collections.abc import Sequence
 
-from shared.fleet.death import DeathCause, DeathNote
+from shared.fleet.death import DeathNote
 from shared.registry.contract import Registry
-
-OWN_DOING = frozenset({DeathCause.CRASHED, DeathCause.FROZEN, DeathCause.MEMORY})
 
 
 async def convict(registry: Registry, call_id: str, bot: str, outlived: Sequence[str]) -> None:
@@ -27,7 +25,7 @@ async def convict(registry: Registry, call_id: str, bot: str, outlived: Sequence
 
 async def convict_if_over(registry: Registry, note: DeathNote) -> None:
     """The call that this death is known to be of, if it is over. Raises `RegistryAway`."""
-    if note.cause not in OWN_DOING or not note.call_id:
+    if not note.cause.is_own_doing or not note.call_id:
         return
     record = await registry.get(note.call_id)
     if record is not None and record.is_over:
